@@ -1,0 +1,592 @@
+"""The kinds of document that a GitOps repository holds (docs/documents.md is made from this file).
+
+A document's name is its path: `environments/staging/environment.yaml` is the Environment `staging`. It is
+not written a second time inside. :data:`KINDS` is the one list; a new kind is one entry there and one class.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from reconciler.core.base import (
+    Digest,
+    Duration,
+    Frozen,
+    Instant,
+    Later,
+    Name,
+    RegisteredName,
+    RelativePath,
+    VersionNumber,
+    parse_duration,
+)
+from reconciler.core.digests import digest_of
+
+API_VERSION = "trueup.dev/v1"
+
+
+class Document(Frozen):
+    """What every kind has. Strict: a quoted number is not a number."""
+
+    model_config = ConfigDict(strict=True)
+
+    api_version: Literal["trueup.dev/v1"] = Field(default="trueup.dev/v1")
+    kind: str
+
+
+# --- Platform ---------------------------------------------------------------------------------------------
+
+
+class Registry(Frozen):
+    """An MLflow tracking and registry server, or with no URI the embedded one (SQLite and local files)."""
+
+    type: Literal["mlflow"] = "mlflow"
+    tracking_uri_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = Field(
+        default=None, description="Name of the environment variable that holds the tracking URI."
+    )
+
+
+class Attempts(Frozen):
+    """How often one key is tried before a person is asked."""
+
+    train: Annotated[int, Field(ge=1, le=10)] = 1
+    measure: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class Engine(Frozen):
+    type: Literal["embedded"] = "embedded"
+    attempts: Attempts = Attempts()
+
+
+class Forge(Frozen):
+    type: Literal["embedded"] = "embedded"
+
+
+class Cluster(Frozen):
+    type: Literal["embedded"] = "embedded"
+
+
+class Notifier(Frozen):
+    type: Literal["terminal"] = "terminal"
+
+
+class Images(Frozen):
+    """Container images by digest. The embedded stack runs this machine's Python instead and says so."""
+
+    server: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$")] = (
+        "trueup/server@sha256:" + "0" * 64
+    )
+    steps: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$")] = (
+        "trueup/steps@sha256:" + "0" * 64
+    )
+
+
+class Platform(Document):
+    """What the reconciler talks to. The default is the embedded stack: one machine, no server."""
+
+    kind: Literal["Platform"]
+    requires: Annotated[str, Field(pattern=r"^[<>=!~0-9., ]+$")] = ">=0.1,<0.2"
+    registries: dict[Name, Registry] = Field(default_factory=lambda: {"default": Registry()})
+    engine: Engine = Engine()
+    forge: Forge = Forge()
+    clusters: dict[Name, Cluster] = Field(default_factory=lambda: {"local": Cluster()})
+    notifier: Notifier = Notifier()
+    images: Images = Images()
+
+
+# --- Environment ------------------------------------------------------------------------------------------
+
+
+class PromotesFrom(Frozen):
+    """Where a candidate comes from: verified in any, or in all, of these environments."""
+
+    any_of: tuple[Name, ...] = ()
+    all_of: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if bool(self.any_of) == bool(self.all_of):
+            raise ValueError("needs exactly one of anyOf and allOf, with at least one environment")
+        return self
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        return self.any_of or self.all_of
+
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("is not a time zone of the IANA database, as in Europe/Berlin") from error
+    return value
+
+
+def _clock(value: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+        raise ValueError("is not a time of day, as in 17:30")
+    return value
+
+
+class Freeze(Frozen):
+    """A window in which nothing merges: weekly (days, from, to) or once (start, end), in local time.
+
+    A weekly window whose ``to`` is not after its ``from`` ends on the next day.
+    """
+
+    reason: str
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    days: tuple[Weekday, ...] = ()
+    from_: Annotated[str, AfterValidator(_clock)] = Field(default="00:00", alias="from")
+    to: Annotated[str, AfterValidator(_clock)] = "00:00"
+    start: Instant | None = None
+    end: Instant | None = None
+
+    @model_validator(mode="after")
+    def _weekly_or_once(self) -> Self:
+        once = self.start is not None and self.end is not None
+        if once == bool(self.days) or (self.start is None) != (self.end is None):
+            raise ValueError("needs either days (with from and to), or start and end")
+        if once and self.start >= self.end:  # type: ignore[operator]
+            raise ValueError("ends before it starts")
+        return self
+
+    def active(self, at: datetime) -> bool:
+        """Whether the window is open at ``at`` (an aware datetime)."""
+        if self.start is not None and self.end is not None:
+            return self.start <= at < self.end
+        local = at.astimezone(ZoneInfo(self.time_zone))
+        today = _DAYS[local.weekday()]
+        yesterday = _DAYS[local.weekday() - 1]
+        begin, finish = time.fromisoformat(self.from_), time.fromisoformat(self.to)
+        now = local.time().replace(tzinfo=None)
+        if begin < finish:
+            return today in self.days and begin <= now < finish
+        return (today in self.days and now >= begin) or (yesterday in self.days and now < finish)
+
+
+_DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Promotion(Frozen):
+    merge: Literal["auto", "manual"] = "manual"
+    approvals: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=1, description="Approvals by people other than the pull request's author. `auto` may have 0."
+    )
+    soak: Duration = Field(default_factory=lambda: parse_duration("10m"))
+    freeze: tuple[Freeze, ...] = ()
+    on_unadmitted: Literal["hold", "revert"] = Field(
+        default="hold", description="What to do about a pin that was merged without being admissible."
+    )
+
+    @model_validator(mode="after")
+    def _someone_decides(self) -> Self:
+        if self.merge == "manual" and self.approvals < 1:
+            raise ValueError("merge: manual needs approvals of at least 1; with 0 nobody would ever decide")
+        return self
+
+
+class Rollback(Frozen):
+    on: tuple[Literal["unhealthy", "aborted"], ...] = ("unhealthy", "aborted")
+    for_: Duration = Field(default_factory=lambda: parse_duration("1m"), alias="for")
+    window: Duration = Field(default_factory=lambda: parse_duration("24h"))
+    merge: Literal["auto", "manual"] = "manual"
+
+
+class Limits(Frozen):
+    """Budgets (the first N go, the rest wait) and tripwires (past N the class stops; people are told)."""
+
+    submissions: Annotated[int, Field(ge=0)] = Field(default=10, description="Budget: workflows running at once.")
+    open_pull_requests: Annotated[int, Field(ge=0)] = Field(default=20, description="Budget.")
+    gpu_hours: Annotated[int, Field(ge=0)] = Field(
+        default=100, description="Budget: GPUs x hours reserved by running trainings."
+    )
+    deletes: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: workloads pruned in one tick.")
+    alias_removals: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire.")
+    rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
+
+
+class Runtime(Frozen):
+    renderer: Literal["deployment/v1"] = "deployment/v1"
+
+
+class Environment(Document):
+    """One place where models serve, and the rules for getting there."""
+
+    kind: Literal["Environment"]
+    promotes_from: PromotesFrom | None = None
+    policy: Name
+    registry: Name = "default"
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    cluster: Name = "local"
+    namespace: Name
+    runtime: Runtime = Runtime()
+    sync: Literal["reconciler"] = "reconciler"
+    promotion: Promotion = Promotion()
+    rollback: Rollback = Rollback()
+    limits: Limits = Limits()
+    retrain_on: tuple[Literal["code", "data"], ...] = ("code", "data")
+
+
+# --- Model ------------------------------------------------------------------------------------------------
+
+Scalar = str | int | float | bool
+
+
+class DataSet(Frozen):
+    """A DVC pointer (`*.dvc`), relative to the model's folder."""
+
+    pointer: Annotated[RelativePath, Field(pattern=r"\.dvc$")]
+
+
+class EvaluationData(DataSet):
+    """Rows that candidate and champion are both scored on."""
+
+    target: str
+    slices: tuple[str, ...] = Field(default=(), description="Columns by whose values the metrics are split.")
+    contract: Later = None
+
+
+class Data(Frozen):
+    train: DataSet | None = None
+    evaluation: EvaluationData
+
+
+class Compute(Frozen):
+    """What one training may use. Not part of the training key: where it ran is not what it is."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    hours: Annotated[int, Field(ge=1, le=720)] = Field(default=1, description="Deadline of one attempt.")
+    pool: Later = None
+    spot: Later = None
+
+
+class External(Frozen):
+    """Trained elsewhere: the candidate is the version that this registry alias names."""
+
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class Training(Frozen):
+    workflow: Name | None = Field(default=None, description="A WorkflowTemplate of workflows/rendered.")
+    external: External | None = None
+    hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    compute: Compute = Compute()
+    search: Later = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.workflow is None) == (self.external is None):
+            raise ValueError("needs exactly one of workflow and external")
+        return self
+
+    @property
+    def section(self) -> dict[str, Any]:
+        """The part that decides what is learned; see :func:`reconciler.core.digests.training_key`."""
+        return {"workflow": self.workflow, "hyperparameters": dict(sorted(self.hyperparameters.items()))}
+
+
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$")]
+
+
+class Resources(Frozen):
+    cpu: Quantity = "500m"
+    memory: Quantity = "1Gi"
+
+
+class ServingOverride(Frozen):
+    """What one environment serves differently."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    resources: Resources | None = None
+
+
+class ServingSnapshot(Frozen):
+    """How a version serves in one environment, all defaults and overrides resolved; pinned by its Release."""
+
+    strategy: Literal["rolling"] = "rolling"
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    resources: Resources = Resources()
+
+
+class Serving(ServingSnapshot):
+    overrides: dict[Name, ServingOverride] = Field(default_factory=dict)
+    latency: Later = None
+
+    def resolve(self, environment: str) -> ServingSnapshot:
+        override = self.overrides.get(environment, ServingOverride())
+        return ServingSnapshot(
+            strategy=self.strategy,
+            replicas=override.replicas or self.replicas,
+            resources=override.resources or self.resources,
+        )
+
+
+class Model(Document):
+    """One model: where its data, code and versions are, how it trains, serves, and where it may go."""
+
+    kind: Literal["Model"]
+    owner: str
+    description: str = ""
+    task: Literal["classification", "regression"]
+    registered_name: RegisteredName
+    data: Data
+    training: Training
+    baselines: dict[str, float] = Field(
+        default_factory=dict, description="Metric values that the team promised never to fall below."
+    )
+    serving: Serving | Literal["none"] = Serving()
+    monitoring: Later = None
+    environments: tuple[Name, ...]
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(default=0, description="Higher goes first.")
+
+    @model_validator(mode="after")
+    def _trainable(self) -> Self:
+        if self.training.workflow and self.data.train is None:
+            raise ValueError("trains by workflow and so needs data.train")
+        return self
+
+    def serving_in(self, environment: str) -> ServingSnapshot | Literal["none"]:
+        return "none" if isinstance(self.serving, str) else self.serving.resolve(environment)
+
+
+# --- Release ----------------------------------------------------------------------------------------------
+
+
+class Pin(Frozen):
+    """One model version, by name and by identity."""
+
+    registry: Name
+    name: RegisteredName
+    version: VersionNumber
+    digest: Digest
+
+
+class VerifiedPin(Frozen):
+    """A release that soaked and was found healthy: a version, its release digest, and when."""
+
+    version: VersionNumber
+    digest: Digest
+    release: Digest
+    at: Instant
+
+
+class Rejected(Frozen):
+    """A thing that failed here and is not proposed again. ``digest``: of the model, or of the release where
+    only the serving section was new."""
+
+    digest: Digest
+    version: VersionNumber
+    reason: str
+    since: Instant
+
+
+class Admission(Frozen):
+    """On what grounds this pin was let in, and the digests from which that can be worked out again."""
+
+    grounds: Literal["promotion", "rollback", "adoption"]
+    judged_at: Instant
+    policy: Digest | None = None
+    evidence: Digest | None = Field(default=None, description="Of the evidence file beside this Release.")
+    inputs: Digest | None = Field(default=None, description="Everything the verdict depended on.")
+
+
+class Release(Document):
+    """The pin: which version serves, exactly how, and why it was let in. Written by trueup only."""
+
+    kind: Literal["Release"]
+    pin: Pin
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$")]
+    serving: ServingSnapshot | Literal["none"]
+    renderer: Literal["deployment/v1"]
+    admission: Admission
+    verified: VerifiedPin | None = Field(
+        default=None, description="The environment's champion when this pin was proposed."
+    )
+    rejected: tuple[Rejected, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Identity of what runs: the model, the image, how it is served and rendered. Not why."""
+        return digest_of(
+            "release",
+            pin={"registry": self.pin.registry, "name": self.pin.name, "digest": self.pin.digest},
+            image=self.image,
+            serving=self.serving,
+            renderer=self.renderer,
+        )
+
+    def rejects(self, *digests: str) -> Rejected | None:
+        """The entry that rejects one of these model or release digests, if there is one."""
+        return next((entry for entry in self.rejected if entry.digest in digests), None)
+
+
+# --- Exceptions -------------------------------------------------------------------------------------------
+
+
+class HoldOrder(Frozen):
+    """Nothing is promoted until then. Rollbacks still are."""
+
+    reason: str
+    until: Instant | None = None
+
+
+class Waiver(Frozen):
+    """One gate, for one candidate, until then, is not asked."""
+
+    gate: Name
+    digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$")]
+    reason: str
+    expires: Instant
+
+
+class Exceptions(Document):
+    """What people decided against the rule, with a reason and an end. Written by people only."""
+
+    kind: Literal["Exceptions"]
+    holds: tuple[HoldOrder, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+# --- GatePolicy -------------------------------------------------------------------------------------------
+
+Operator = Literal["<", "<=", ">=", ">"]
+OnFail = Literal["block", "review"]
+
+
+class Versus(Frozen):
+    """Compare with the champion (paired, on the same rows) or with the model's declared baseline.
+
+    With ``maxDrop`` higher is better: the lower end of the difference's interval must be at least -maxDrop.
+    With ``maxRise`` lower is better: its upper end must be at most maxRise.
+    """
+
+    ref: Literal["champion", "baseline"]
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    max_rise: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if (self.max_drop is None) == (self.max_rise is None):
+            raise ValueError("needs exactly one of maxDrop and maxRise")
+        return self
+
+
+class When(Frozen):
+    """To which candidates a gate applies; what is not named applies to all."""
+
+    tasks: tuple[Literal["classification", "regression"], ...] = ()
+    changes: tuple[Literal["version", "serving"], ...] = Field(
+        default=(), description="`version`: another model; `serving`: the same model, served differently."
+    )
+
+
+class Gate(Frozen):
+    name: Name
+    metric: Annotated[str, Field(pattern=r"^[a-z][a-z-]*\.[a-z][a-z0-9_-]*$")] = Field(
+        description="MEASUREMENT.METRIC, as in evaluate.accuracy"
+    )
+    op: Operator | None = None
+    threshold: float | None = None
+    versus: Versus | None = None
+    min_samples: Annotated[int, Field(ge=1)] = 1
+    max_age: Duration | None = None
+    slices: tuple[str, ...] = Field(default=(), description="Judge the worst value of these slices.")
+    when: When = When()
+    on_fail: OnFail = "block"
+    on_missing: OnFail = "block"
+    on_no_champion: Literal["absolute", "review", "block"] = "review"
+    notify: Later = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if (self.op is None) != (self.threshold is None):
+            raise ValueError("needs op and threshold together")
+        if self.threshold is None and self.versus is None:
+            raise ValueError("asks nothing: give op and threshold, or versus")
+        absolute = self.versus is not None and self.on_no_champion == "absolute"
+        if absolute and self.threshold is None:
+            raise ValueError("onNoChampion: absolute needs op and threshold")
+        return self
+
+
+class GatePolicy(Document):
+    """What a version must prove. ``extends`` merges gates by name; a child may only tighten."""
+
+    kind: Literal["GatePolicy"]
+    extends: Name | None = None
+    gates: tuple[Gate, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [gate.name for gate in self.gates]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names a gate twice: {', '.join(twice)}")
+        return self
+
+
+# --- the list ---------------------------------------------------------------------------------------------
+
+
+class Kind(NamedTuple):
+    """One kind of document: its class, and where its files are (named groups become its identity)."""
+
+    type: type[Document]
+    path: re.Pattern[str]
+    example: str
+
+
+_N = r"[^/]+"
+KINDS: dict[str, Kind] = {
+    "Platform": Kind(Platform, re.compile(r"^environments/platform\.yaml$"), "environments/platform.yaml"),
+    "Environment": Kind(
+        Environment,
+        re.compile(rf"^environments/(?P<environment>{_N})/environment\.yaml$"),
+        "environments/staging/environment.yaml",
+    ),
+    "Release": Kind(
+        Release,
+        re.compile(rf"^environments/(?P<environment>{_N})/releases/(?P<model>{_N})\.yaml$"),
+        "environments/staging/releases/digits.yaml",
+    ),
+    "Exceptions": Kind(
+        Exceptions,
+        re.compile(rf"^environments/(?P<environment>{_N})/exceptions/(?P<model>{_N})\.yaml$"),
+        "environments/staging/exceptions/digits.yaml",
+    ),
+    "Model": Kind(Model, re.compile(rf"^models/(?P<model>{_N})/model\.yaml$"), "models/digits/model.yaml"),
+    "GatePolicy": Kind(GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"),
+}
+
+
+def kind_of(path: str) -> tuple[str, dict[str, str]] | None:
+    """The kind that a file at ``path`` must be, and the names its path gives; None for other files."""
+    for name, kind in KINDS.items():
+        match = kind.path.match(path)
+        if match:
+            return name, match.groupdict()
+    return None
+
+
+def release_path(environment: str, model: str) -> str:
+    return f"environments/{environment}/releases/{model}.yaml"
+
+
+def evidence_path(environment: str, model: str) -> str:
+    return f"environments/{environment}/releases/{model}.evidence.json"
+
+
+def rendered_folder(environment: str, model: str) -> str:
+    return f"environments/{environment}/rendered/{model}"
+

@@ -1,0 +1,64 @@
+"""Everything that can go wrong, as one small tree.
+
+    TrueupError
+    |-- Retryable      the same call may succeed later: a timeout, a 503, a lock held by another
+    `-- Terminal       a person must change something first: bad input, a refused right, a wrong digest
+
+A closed gate is neither: it is a :class:`reconciler.core.plan.Hold`. A source that failed to answer
+becomes a :class:`reconciler.core.observed.Gap`, which carries the error's text into the plan.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reconciler.core.base import Frozen
+
+
+class TrueupError(Exception):
+    """What happened, where (file:line, object or call), and what to do about it.
+
+    ``str()`` gives the one form in which people see an error::
+
+        WHERE: WHAT. hint: WHAT TO DO
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f". hint: {self.hint}" if self.hint else ""
+        return f"{place}{self.what.rstrip('.')}{advice}"
+
+
+class Retryable(TrueupError):
+    """The same call may succeed later; the next tick tries again."""
+
+
+class Terminal(TrueupError):
+    """Trying again changes nothing; a person must act first."""
+
+
+class Problem(Frozen):
+    """One thing that is wrong with one document, for people to read.
+
+    ``environment`` and ``model`` name the subjects that the problem hides: a document that does not
+    parse is a Gap for them, and for nobody else. Both empty means that it hides everything.
+    """
+
+    path: str
+    line: int = 0
+    what: str
+    hint: str = ""
+    environment: str = ""
+    model: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        advice = f". hint: {self.hint}" if self.hint else ""
+        return f"{place}: {self.what.rstrip('.')}{advice}"

@@ -1,0 +1,179 @@
+"""What a measurement writes: numbers, how many samples they rest on, and on what they were measured.
+
+Evidence never says pass or fail; :mod:`reconciler.planning.judge` does. :data:`CATALOGUE` is the one list of
+measurements: adding one is one entry here and one step in ``workflows/steps``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from reconciler.core.base import Digest, Frozen, Instant, Name
+from reconciler.core.digests import canonical_json, sha256
+from reconciler.core.errors import Terminal
+
+
+class Estimate(Frozen):
+    """A value, the number of samples it rests on, and where it has one an interval.
+
+    ``value`` is None where nothing could be measured; ``note`` then says why, and otherwise may say why
+    there is no interval. ``confidence`` is the interval's level, as in 0.95.
+    """
+
+    value: float | None
+    n: Annotated[int, Field(ge=0)]
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    note: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """A finite number from at least one sample."""
+        return self.value is not None and math.isfinite(self.value) and self.n > 0
+
+    @property
+    def has_interval(self) -> bool:
+        return (
+            self.low is not None
+            and self.high is not None
+            and math.isfinite(self.low)
+            and math.isfinite(self.high)
+            and self.low <= self.high
+        )
+
+
+class Scores(Frozen):
+    """One metric on one set of rows: of the candidate, of the champion on the same rows, and paired.
+
+    ``difference`` is candidate minus champion, resampled in pairs (Efron's percentile bootstrap).
+    """
+
+    candidate: Estimate
+    champion: Estimate | None = None
+    difference: Estimate | None = None
+
+
+class Metric(Frozen):
+    overall: Scores
+    slices: dict[str, dict[str, Scores]] = Field(
+        default_factory=dict, description="Slice column -> value of that column -> scores."
+    )
+
+
+class MeasuredOn(Frozen):
+    """Where the numbers come from, for people; what decides is in ``inputs``."""
+
+    image: str = ""
+    commit: str = ""
+    run: str = Field(default="", description="The MLflow run that holds this evidence.")
+
+
+class Evidence(Frozen):
+    """One measurement of one candidate. ``inputs`` are exactly those the catalogue declares for the kind."""
+
+    api_version: Literal["trueup.dev/v1"] = "trueup.dev/v1"
+    kind: Literal["Evidence"] = "Evidence"
+    measurement: Name
+    recipe: str
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    inputs: dict[str, str | tuple[str, ...]]
+    measured_on: MeasuredOn = MeasuredOn()
+    at: Instant
+    metrics: dict[str, Metric]
+
+    @property
+    def candidate(self) -> str:
+        value = self.inputs.get("candidate", "")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def digest(self) -> str:
+        return sha256(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The canonical file. A number that JSON cannot hold (NaN, infinity) becomes null with a note."""
+        return (canonical_json(_without_nan(self)) + "\n").encode()
+
+
+def _without_nan(evidence: Evidence) -> Evidence:
+    def clean(estimate: Estimate | None) -> Estimate | None:
+        if estimate is None:
+            return None
+        value = estimate.value
+        if value is not None and not math.isfinite(value):
+            return Estimate(value=None, n=estimate.n, note=f"measured {value}; {estimate.note}".rstrip("; "))
+        low_high = estimate.has_interval
+        return estimate if low_high else estimate.model_copy(update={"low": None, "high": None})
+
+    def scores(item: Scores) -> Scores:
+        candidate = clean(item.candidate)
+        assert candidate is not None
+        return Scores(candidate=candidate, champion=clean(item.champion), difference=clean(item.difference))
+
+    metrics = {
+        name: Metric(
+            overall=scores(metric.overall),
+            slices={s: {v: scores(x) for v, x in by.items()} for s, by in metric.slices.items()},
+        )
+        for name, metric in evidence.metrics.items()
+    }
+    return evidence.model_copy(update={"metrics": metrics})
+
+
+def parse_evidence(content: bytes, *, where: str) -> Evidence:
+    """Raises Terminal where the bytes are not evidence of a known shape."""
+    try:
+        return Evidence.model_validate(json.loads(content))
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise Terminal(
+            f"is not evidence: {str(error).splitlines()[0]}", where=where, hint="delete its mark to measure again"
+        ) from error
+
+
+class Measurement(NamedTuple):
+    """One kind of measurement: the WorkflowTemplate that makes it, its recipe, and the inputs of its key.
+
+    ``recipe`` changes when the meaning of the numbers changes; that alone makes old evidence another key.
+    """
+
+    template: str
+    recipe: str
+    inputs: tuple[str, ...]
+
+
+CATALOGUE: dict[str, Measurement] = {
+    # quality of the candidate, and of the champion on the same rows, with a paired bootstrap
+    "evaluate": Measurement(
+        "measure-evaluate-v1", "1", ("candidate", "champion", "data", "target", "slices", "task")
+    ),
+    # the same raw rows through the real server: do they give the predictions that were evaluated?
+    "parity": Measurement("measure-parity-v1", "1", ("candidate", "data", "target", "server")),
+}
+
+
+class EvidenceBundle(Frozen):
+    """The judged evidence of a release, as committed beside it: small, canonical, replayable offline.
+
+    ``evidence`` maps measurement to the document; ``sources`` maps measurement to URI@sha256, the mark.
+    """
+
+    api_version: Literal["trueup.dev/v1"] = "trueup.dev/v1"
+    kind: Literal["EvidenceBundle"] = "EvidenceBundle"
+    candidate: Digest
+    champion: Digest | None = None
+    evidence: dict[Name, Evidence]
+    sources: dict[Name, str] = Field(default_factory=dict)
+
+    def to_text(self) -> str:
+        return json.dumps(
+            json.loads(canonical_json(self)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+        ) + "\n"
+
+    @property
+    def digest(self) -> str:
+        return sha256(self.to_text())

@@ -1,0 +1,305 @@
+"""What the systems say: the sweep over everything, and the details of the subjects that are not at rest.
+
+A source that failed is a :class:`Gap` in the place of its answer. A Gap never means "nothing there": the
+planner holds whatever it hides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from reconciler.core.base import Frozen, Instant, Subject
+from reconciler.core.desired import DesiredState
+from reconciler.core.documents import Release, VerifiedPin
+from reconciler.core.evidence import Evidence
+
+
+class Gap(Frozen):
+    """A source that could not be read: which, and why."""
+
+    gap: Literal[True] = True
+    source: str
+    error: str
+    retryable: bool = True
+
+
+# --- registry ---------------------------------------------------------------------------------------------
+
+TAG_KEY = "trueup.training-key"
+TAG_DIGEST = "trueup.digest"
+TAG_INPUTS = "trueup.training-inputs"
+
+
+def evidence_tag(measurement: str, key: str) -> str:
+    return f"trueup.evidence.{measurement}.{key}"
+
+
+def verified_tag(environment: str) -> str:
+    return f"trueup.verified.{environment}"
+
+
+def told_tag(environment: str) -> str:
+    return f"trueup.told.{environment}"
+
+
+class Mark(Frozen):
+    """Where a piece of evidence is, and its SHA-256: the value of an evidence tag, ``URI@sha256:HEX``."""
+
+    uri: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.uri}@{self.sha256}"
+
+    @classmethod
+    def parse(cls, text: str) -> Mark | None:
+        match = re.fullmatch(r"(?P<uri>[^@\s]{1,1000})@(?P<sha256>sha256:[0-9a-f]{64})", text)
+        return cls(**match.groupdict()) if match else None
+
+
+class ModelVersion(Frozen):
+    """One version in the registry. ``tags`` are only ours (``trueup.*``); aliases are kept per name."""
+
+    version: str
+    run_id: str = ""
+    created: Instant
+    ready: bool = True
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str | None:
+        value = self.tags.get(TAG_DIGEST, "")
+        return value if re.fullmatch(r"sha256:[0-9a-f]{64}", value) else None
+
+    @property
+    def training_key(self) -> str | None:
+        return self.tags.get(TAG_KEY)
+
+    @property
+    def training_inputs(self) -> dict[str, str]:
+        try:
+            value = json.loads(self.tags.get(TAG_INPUTS, "{}"))
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def mark(self, measurement: str, key: str) -> Mark | None:
+        return Mark.parse(self.tags.get(evidence_tag(measurement, key), ""))
+
+    def verified(self, environment: str) -> VerifiedPin | None:
+        """The mark that a release of this version was verified there: ``RELEASE-DIGEST@INSTANT``."""
+        digest, _, instant = self.tags.get(verified_tag(environment), "").partition("@")
+        try:
+            return VerifiedPin.model_validate_json(
+                json.dumps({"version": self.version, "digest": self.digest, "release": digest, "at": instant})
+            )
+        except ValidationError:
+            return None
+
+
+class RegisteredModel(Frozen):
+    """Everything under one registered name: alias -> version, and the versions, oldest first."""
+
+    aliases: dict[str, str] = Field(default_factory=dict)
+    versions: tuple[ModelVersion, ...] = ()
+
+    def version(self, number: str) -> ModelVersion | None:
+        return next((v for v in self.versions if v.version == number), None)
+
+
+class RegistrySweep(Frozen):
+    gap: Literal[False] = False
+    models: dict[str, RegisteredModel] = Field(default_factory=dict)
+
+
+# --- engine -----------------------------------------------------------------------------------------------
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error"]
+
+
+class WorkflowRun(Frozen):
+    """One run that carries our labels. ``ran`` names the tasks that really ran (not skipped)."""
+
+    name: str
+    phase: Phase
+    labels: dict[str, str] = Field(default_factory=dict)
+    started: Instant | None = None
+    finished: Instant | None = None
+    progress: str = Field(default="", description="Tasks done / tasks, as in 2/3.")
+    message: str = Field(default="", description="Of the first failed task, where one failed.")
+    outputs: dict[str, str] = Field(default_factory=dict, description="Global output parameters.")
+    parameters: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        return self.phase in ("Succeeded", "Failed", "Error")
+
+
+class EngineSweep(Frozen):
+    gap: Literal[False] = False
+    runs: dict[str, WorkflowRun] = Field(default_factory=dict, description="By name.")
+
+
+# --- forge ------------------------------------------------------------------------------------------------
+
+Intent = Literal["promote", "rollback", "remove"]
+
+
+class Marker(Frozen):
+    """What our pull request says about itself to the next tick, hidden in its body."""
+
+    intent: Intent
+    environment: str
+    model: str
+    candidate: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|none)$")]
+    inputs: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+    def __str__(self) -> str:
+        return f"<!-- trueup {self.model_dump_json(by_alias=True)} -->"
+
+    @classmethod
+    def find(cls, body: str) -> Marker | None:
+        """The marker on the body's last line, where only we write; anything else is text."""
+        match = re.fullmatch(r"<!-- trueup (\{[^\n]{1,2000}\}) -->", body.rstrip().rpartition("\n")[2])
+        if match is None:
+            return None
+        try:
+            return cls.model_validate_json(match[1])
+        except ValidationError:
+            return None
+
+
+def branch_of(intent: Intent, subject: Subject) -> str:
+    """The one branch of an intent for a subject, and so its key."""
+    return f"trueup/{intent}/{subject.environment}/{subject.model}"
+
+
+class Approval(Frozen):
+    """A person's yes, to one head commit."""
+
+    by: str
+    head: str
+    at: Instant
+
+
+class PullRequest(Frozen):
+    """A pull request. ``ours``: opened by our identity, from one of our branches, with nobody else's commits."""
+
+    number: int
+    state: Literal["open", "merged", "closed"]
+    branch: str
+    head: str
+    base: str = "main"
+    title: str
+    author: str
+    ours: bool = False
+    draft: bool = False
+    body: str = ""
+    marker: Marker | None = None
+    mergeable: bool = True
+    approvals: tuple[Approval, ...] = ()
+    opened: Instant
+    closed: Instant | None = None
+    closed_by: str = ""
+    closed_by_us: bool = False
+    merge_commit: str = ""
+    comments: tuple[str, ...] = ()
+
+
+class ForgeSweep(Frozen):
+    """Every open pull request of the repository, by number, approvals included."""
+
+    gap: Literal[False] = False
+    open: dict[int, PullRequest] = Field(default_factory=dict)
+
+
+# --- cluster ----------------------------------------------------------------------------------------------
+
+Health = Literal["Progressing", "Healthy", "Degraded", "Aborted", "Missing"]
+LABEL_MANAGED = "app.kubernetes.io/managed-by"
+LABEL_ENVIRONMENT = "trueup.dev/environment"
+LABEL_MODEL = "trueup.dev/model"
+ANNOTATION_RELEASE = "trueup.dev/release"
+ANNOTATION_RENDERED = "trueup.dev/rendered"
+
+
+class Workload(Frozen):
+    """What carries our label for one subject, as the cluster sees it now.
+
+    ``release`` and ``rendered`` are the annotations of the applied spec; ``drifted`` names fields that differ
+    from what was applied. ``since`` is the cluster's own transition time into ``health``.
+    """
+
+    environment: str
+    model: str
+    namespace: str
+    release: str = ""
+    rendered: str = ""
+    health: Health
+    since: Instant
+    message: str = ""
+    serving: str = Field(default="", description="Release digest that answers requests now.")
+    endpoint: str = ""
+    objects: tuple[str, ...] = Field(default=(), description="KIND/NAME of every object of ours.")
+    drifted: tuple[str, ...] = ()
+
+
+class ClusterSweep(Frozen):
+    gap: Literal[False] = False
+    workloads: dict[str, Workload] = Field(default_factory=dict, description="By ENV/MODEL.")
+
+
+# --- together ---------------------------------------------------------------------------------------------
+
+
+class Swept(Frozen):
+    """One look over everything at one instant: O(pages) reads, whatever the number of models."""
+
+    at: Instant
+    registries: dict[str, RegistrySweep | Gap] = Field(default_factory=dict)
+    engine: EngineSweep | Gap = EngineSweep()
+    forge: ForgeSweep | Gap = ForgeSweep()
+    clusters: dict[str, ClusterSweep | Gap] = Field(default_factory=dict)
+
+
+class PinHistory(Frozen):
+    """The commit on main that brought the pin as it is, and what the repository said just before.
+
+    ``past`` are the earlier releases of this subject along main's first parents, newest first.
+    """
+
+    commit: str
+    at: Instant
+    before: DesiredState | None = None
+    introduced: DesiredState | None = None
+    past: tuple[Release, ...] = ()
+
+
+class Proposal(Frozen):
+    """An open pull request of ours with what the repository says at its head."""
+
+    head: str
+    state: DesiredState
+
+
+class Observed(Frozen):
+    """The sweep and, for the moving subjects only, the details. ``gaps`` are details that failed, by subject."""
+
+    swept: Swept
+    moving: tuple[Subject, ...] = ()
+    evidence: dict[str, Evidence] = Field(default_factory=dict, description="By mark, URI@sha256.")
+    evidence_gaps: dict[str, Gap] = Field(default_factory=dict, description="By mark.")
+    pins: dict[str, PinHistory] = Field(default_factory=dict, description="By ENV/MODEL.")
+    proposals: dict[int, Proposal] = Field(default_factory=dict, description="By pull-request number.")
+    closed: dict[str, tuple[PullRequest, ...]] = Field(
+        default_factory=dict, description="Branch -> its closed or merged pull requests, newest first."
+    )
+    gaps: dict[str, Gap] = Field(default_factory=dict, description="By ENV/MODEL.")
+
+    @property
+    def at(self) -> Instant:
+        return self.swept.at

@@ -1,0 +1,236 @@
+"""What the reconciler needs of the outside, as small protocols; reads apart from writes.
+
+An adapter decides nothing. It raises :class:`reconciler.core.errors.Retryable` or ``Terminal`` and no other
+exception for what can be expected to go wrong. "Already there" is success and is returned, not raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from reconciler.core.base import Frozen
+from reconciler.core.observed import (
+    ClusterSweep,
+    EngineSweep,
+    ForgeSweep,
+    Marker,
+    PullRequest,
+    RegistrySweep,
+)
+from reconciler.core.plan import FileChange
+
+
+class Blob(NamedTuple):
+    """One file of a commit: Git mode (``100644``, ``120000`` for a symlink) and object id."""
+
+    mode: str
+    oid: str
+
+
+class Commit(Frozen):
+    """A commit on the default branch. ``at`` is the committer's date in UTC."""
+
+    oid: str
+    parent: str = ""
+    at: datetime
+    author: str = ""
+    subject: str = ""
+
+
+class Source(Protocol):
+    """Git, read only. Nothing is read from a working tree."""
+
+    def head(self) -> str:
+        """Fetch, then the commit id of the default branch. Refuses shallow clones with a hint."""
+
+    def resolve(self, revision: str) -> str:
+        """The commit id of a branch, tag or abbreviated id. Terminal if there is none."""
+
+    def files(self, commit: str) -> Mapping[str, Blob]:
+        """Every file at ``commit`` by path. One Git call."""
+
+    def tree(self, commit: str, path: str) -> str:
+        """The id of the tree at ``path``, or an empty string."""
+
+    def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents of these blobs. One Git call however many."""
+
+    def log(self, path: str) -> tuple[Commit, ...]:
+        """The commits along the default branch's first parents that changed ``path``, newest first."""
+
+    def checkout(self, commit: str, destination: Path) -> None:
+        """Write the files of ``commit`` to a new folder. Only commits of the default branch."""
+
+
+class RegistryReader(Protocol):
+    def sweep(self) -> RegistrySweep:
+        """Names, aliases, versions and our tags: ceil(N/1000) + ceil(V/10000) calls."""
+
+    def evidence(self, uri: str) -> bytes:
+        """The bytes at an evidence URI. The caller checks them against the mark's sha256."""
+
+
+class RegistryWriter(Protocol):
+    def set_tag(self, name: str, version: str, tag: str, value: str) -> None: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def delete_alias(self, name: str, alias: str) -> None: ...
+
+
+class EngineReader(Protocol):
+    def sweep(self) -> EngineSweep:
+        """Every run that carries our label, running or finished, in one paged call."""
+
+    def logs(self, name: str) -> Iterable[tuple[str, str]]:
+        """(task, text) of what a run printed so far, in the order of its tasks. Terminal if unknown."""
+
+
+class EngineWriter(Protocol):
+    def submit(
+        self,
+        *,
+        name: str,
+        template: str,
+        commit: str,
+        parameters: Mapping[str, str],
+        labels: Mapping[str, str],
+        deadline: int,
+    ) -> bool:
+        """Start a run that ends after ``deadline`` seconds at the latest. Never waits.
+
+        False if a run of this name is already there, which is success.
+        """
+
+
+class ForgeReader(Protocol):
+    def sweep(self) -> ForgeSweep:
+        """Every open pull request, with approvals. O(1) list calls."""
+
+    def closed(self, branch: str) -> tuple[PullRequest, ...]:
+        """The closed and merged pull requests of one head branch, newest first."""
+
+    def merged(self) -> Mapping[str, int]:
+        """Merge commit id -> number, of every merged pull request."""
+
+    def get(self, number: int) -> PullRequest:
+        """One pull request, open or not. Terminal if there is none."""
+
+
+class ForgeWriter(Protocol):
+    """Our own pull requests. ``head`` is always a lock: another head raises Retryable and changes nothing."""
+
+    def open(
+        self,
+        *,
+        branch: str,
+        base: str,
+        title: str,
+        body: str,
+        files: tuple[FileChange, ...],
+        draft: bool,
+        labels: tuple[str, ...],
+    ) -> int:
+        """Commit on ``base``, move ``branch`` there, open a pull request; or adopt the open one. Its number."""
+
+    def update(
+        self,
+        number: int,
+        *,
+        head: str,
+        base: str,
+        title: str,
+        body: str,
+        files: tuple[FileChange, ...],
+        draft: bool,
+        labels: tuple[str, ...],
+    ) -> None:
+        """Rebuild the branch on ``base`` and replace title and body."""
+
+    def merge(self, number: int, *, head: str, message: str) -> str:
+        """A real merge commit of exactly ``head``; its id. Already merged at this head is success."""
+
+    def close(self, number: int, *, reason: str) -> None: ...
+
+    def comment(self, number: int, text: str) -> None: ...
+
+
+class ForgePerson(Protocol):
+    """What the person at the terminal does on the forge, as themselves."""
+
+    def approve(self, number: int) -> str:
+        """Approve the current head; the head's commit id."""
+
+    def merge_as_person(self, number: int) -> str: ...
+
+    def close_as_person(self, number: int, reason: str) -> None: ...
+
+
+class ClusterReader(Protocol):
+    def sweep(self) -> ClusterSweep:
+        """Everything that carries our label, in every namespace the platform names."""
+
+    def logs(self, environment: str, model: str) -> str: ...
+
+
+class ClusterWriter(Protocol):
+    def apply(
+        self, *, environment: str, model: str, namespace: str, manifests: Mapping[str, str]
+    ) -> bool:
+        """Server-side apply of one subject's objects; False if nothing changed. Never waits for health."""
+
+    def prune(self, *, environment: str, model: str, namespace: str, objects: tuple[str, ...]) -> None:
+        """Delete these KIND/NAME objects, each only if it carries our label for this subject."""
+
+
+class Notifier(Protocol):
+    def send(self, message: str) -> None: ...
+
+
+class Lease(Protocol):
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep other reconcilers of the same repository out. Retryable if another one has it."""
+
+
+class Readers(NamedTuple):
+    """Everything a dry run needs: nothing here can write."""
+
+    source: Source
+    registries: Mapping[str, RegistryReader]
+    engine: EngineReader
+    forge: ForgeReader
+    clusters: Mapping[str, ClusterReader]
+
+
+class Writers(NamedTuple):
+    registries: Mapping[str, RegistryWriter]
+    engine: EngineWriter
+    forge: ForgeWriter
+    clusters: Mapping[str, ClusterWriter]
+    notifier: Notifier
+    lease: Lease
+
+
+__all__ = [
+    "Blob",
+    "ClusterReader",
+    "ClusterWriter",
+    "Commit",
+    "EngineReader",
+    "EngineWriter",
+    "ForgePerson",
+    "ForgeReader",
+    "ForgeWriter",
+    "Lease",
+    "Marker",
+    "Notifier",
+    "Readers",
+    "RegistryReader",
+    "RegistryWriter",
+    "Source",
+    "Writers",
+]
