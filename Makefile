@@ -1,0 +1,80 @@
+# Everything here starts from a fresh clone with Python 3.11 or newer, Git and make. `make help` lists the targets.
+# Package indexes are the ones that pip or uv are configured for on this machine (pip.conf, PIP_*, uv.toml, UV_*).
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The stamp's name says what the environment was made from, so nothing is installed twice and nothing is forgotten.
+STAMP := .venv/.made-from-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+# uv does not read pip's settings: hand it the index and the certificates that pip would use.
+UV = export VIRTUAL_ENV="$(CURDIR)/.venv"; \
+	index=$$($(BIN)/python -m pip config list | sed -n "s/^[^=]*[.]index-url='\(.*\)'$$/\1/p" | head -1); \
+	test -z "$$index$${UV_DEFAULT_INDEX-}" || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
+	test -z "$${PIP_CERT-}" || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
+	$(BIN)/uv
+
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help setup demo test check generate lock clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(STAMP)  ## Make .venv with the `reconcile` command
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "trueup needs Python 3.11 or newer, and '$(PYTHON)' is not: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "hint: install one and name it, as in: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments." >&2; \
+	  echo "hint: on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making .venv (about 6 GB with torch; once)"; $(PYTHON) -m venv .venv; }
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(UV) pip install --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@rm -f .venv/.made-from-*
+	@touch $@
+
+# The demo runs from the wheel that a user would install, beside the dependencies that .venv has already.
+demo: setup  ## Tell the whole story on this machine, from training to rollback (about 3 minutes)
+	@rm -rf .demo/wheel
+	@$(UV) build --quiet --wheel --no-build-isolation --out-dir .demo/wheel
+	@$(BIN)/python -m venv --clear --without-pip .demo/venv
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(.demo/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	@$(UV) pip install --quiet --offline --no-deps --python .demo/venv/bin/python .demo/wheel/*.whl
+	@.demo/venv/bin/python demo/story.py $(DEMO)
+
+test: setup  ## Run every test that needs nothing but Python and Git
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: setup  ## Format, lint, types, layers, and whether documents and generated files are up to date
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m workflows.templates --check
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/reconcile validate
+
+generate: setup  ## Rewrite what `make check` compares: workflows/rendered, docs/schemas, generated pages
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/python -m workflows.templates
+	@$(BIN)/python docs/generate.py
+
+lock: setup  ## Resolve pyproject.toml again into requirements.lock (UPGRADE=1 takes newer versions)
+	@export UV_CUSTOM_COMPILE_COMMAND="make lock"; $(UV) pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --all-extras $(if $(UPGRADE),--upgrade) \
+	  pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove everything that make made, .venv too
+	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
