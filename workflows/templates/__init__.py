@@ -1,0 +1,1 @@
+"""WorkflowTemplates, written with hera and rendered to the YAML that engines run."""

@@ -1,0 +1,167 @@
+"""The WorkflowTemplates that trueup ships; ``python -m workflows.templates`` renders them.
+
+A template's name carries its version, because a template edited under a running workflow would hang it: a
+change of what a template does is a new function here, a new name, or at least a new recipe.
+"""
+
+from __future__ import annotations
+
+import json
+
+from hera.workflows import WorkflowTemplate
+
+from workflows.templates.parts import IN, OUT, SOURCE, Step, chain, step
+from workflows.templates.parts import workflow_parameter as parameter
+
+TRAINER = "trueup-train"
+"""Reads code and data, and has no credentials for the registry: model code runs here."""
+RECORDER = "trueup-record"
+"""May write runs, versions and evidence to the registry."""
+
+GPUS = json.dumps(
+    {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": parameter("gpus")}}}]}
+)
+
+
+def train_v1() -> WorkflowTemplate:
+    """Fetch the training data, train, register. Gives the version and its artifact digest."""
+    return chain(
+        "train-v1",
+        (
+            "model",
+            "commit",
+            "registered-name",
+            "training-key",
+            "training-inputs",
+            "hyperparameters",
+            "seed",
+            "device",
+            "gpus",
+            "train-pointer",
+            "train-md5",
+            "target",
+            "task",
+        ),
+        step(
+            "data",
+            f"--source={SOURCE}",
+            f"--pointer={parameter('train-pointer')}",
+            f"--md5={parameter('train-md5')}",
+            f"--out={OUT}",
+            account=TRAINER,
+            source=True,
+            leaves=("data",),
+        ),
+        step(
+            "train",
+            f"--source={SOURCE}",
+            f"--model={parameter('model')}",
+            f"--data={IN}/data",
+            f"--target={parameter('target')}",
+            f"--task={parameter('task')}",
+            f"--hyperparameters={parameter('hyperparameters')}",
+            f"--seed={parameter('seed')}",
+            f"--device={parameter('device')}",
+            f"--out={OUT}",
+            account=TRAINER,
+            source=True,
+            takes=("data",),
+            leaves=("model", "metrics"),
+            cpu="2",
+            memory="4Gi",
+            pod_spec_patch=GPUS,
+        ),
+        step(
+            "register",
+            f"--model={parameter('model')}",
+            f"--folder={IN}/model",
+            f"--metrics={IN}/metrics",
+            f"--registered-name={parameter('registered-name')}",
+            f"--training-key={parameter('training-key')}",
+            f"--training-inputs={parameter('training-inputs')}",
+            f"--hyperparameters={parameter('hyperparameters')}",
+            f"--seed={parameter('seed')}",
+            f"--commit={parameter('commit')}",
+            f"--image={parameter('image')}",
+            "--workflow={{workflow.name}}",
+            f"--out={OUT}",
+            account=RECORDER,
+            takes=("model", "metrics"),
+            outputs=("version", "digest"),
+        ),
+    )
+
+
+def measure_evaluate_v1() -> WorkflowTemplate:
+    """Fetch the evaluation data, score candidate and champion on the same rows. Gives the evidence."""
+    return chain(
+        "measure-evaluate-v1",
+        (
+            "model",
+            "commit",
+            "registered-name",
+            "key",
+            "inputs",
+            "candidate-version",
+            "champion-version",
+            "evaluation-pointer",
+        ),
+        _evaluation_data(),
+        step(
+            "evaluate",
+            *_what_is_measured(),
+            f"--champion-version={parameter('champion-version')}",
+            account=RECORDER,
+            takes=("data",),
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+        ),
+    )
+
+
+def measure_parity_v1() -> WorkflowTemplate:
+    """Fetch the evaluation data, ask the real server about its rows. Gives the evidence."""
+    return chain(
+        "measure-parity-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
+        _evaluation_data(),
+        step(
+            "parity",
+            *_what_is_measured(),
+            account=RECORDER,
+            takes=("data",),
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+        ),
+    )
+
+
+def _evaluation_data() -> Step:
+    return step(
+        "data",
+        f"--source={SOURCE}",
+        f"--pointer={parameter('evaluation-pointer')}",
+        f"--inputs={parameter('inputs')}",
+        f"--out={OUT}",
+        account=RECORDER,
+        source=True,
+        leaves=("data",),
+    )
+
+
+def _what_is_measured() -> tuple[str, ...]:
+    return (
+        f"--model={parameter('model')}",
+        f"--data={IN}/data",
+        f"--registered-name={parameter('registered-name')}",
+        f"--candidate-version={parameter('candidate-version')}",
+        f"--key={parameter('key')}",
+        f"--inputs={parameter('inputs')}",
+        f"--commit={parameter('commit')}",
+        f"--image={parameter('image')}",
+        "--workflow={{workflow.name}}",
+        f"--out={OUT}",
+    )
+
+
+STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1)
