@@ -1,0 +1,127 @@
+"""`reconcile init`: what it writes, what it refuses, and that a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import init as command
+from reconciler.cli.init import init
+from reconciler.core.errors import Terminal
+
+PREPARE = """
+from pathlib import Path
+(Path(__file__).parent / "rows.csv").write_text("a,b\\n1,2\\n")
+"""
+ROWS = hashlib.md5(b"a,b\n1,2\n", usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small stand-in for the files that the wheel packs."""
+    root = tmp_path / "shipped"
+    texts = {
+        "environments/platform.yaml": "kind: Platform\n",
+        "environments/staging/environment.yaml": "kind: Environment\n",
+        "environments/staging/releases/tiny.yaml": "kind: Release\n",
+        "environments/staging/rendered/tiny/deployment.yaml": "kind: Deployment\n",
+        "policies/staging.yaml": "kind: GatePolicy\n",
+        "workflows/rendered/train-v1.yaml": "kind: WorkflowTemplate\n",
+        "models/tiny/model.yaml": "kind: Model\n",
+        "models/tiny/src/train.py": "",
+        "models/tiny/data/prepare.py": PREPARE,
+        "models/tiny/data/rows.csv.dvc": f"outs:\n- md5: {ROWS}\n  size: 8\n  path: rows.csv\n",
+        "models/tiny/data/left-over.csv": "",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.setattr(command, "shipped_root", lambda: root)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def someone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A person, whatever this machine's Git is configured for."""
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\n\tname = Someone\n\temail = someone@example.org\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+
+
+def git(at: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=at, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_example_is_committed_pushed_and_has_its_data(shipped: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    target = tmp_path / "models-repo"
+    init(target, example=True, say=said.append)
+
+    tracked = set(git(target, "ls-files").splitlines())
+    assert tracked == {
+        ".dvc/config",
+        ".gitignore",
+        "README.md",
+        "environments/platform.yaml",
+        "environments/staging/environment.yaml",
+        "models/tiny/data/prepare.py",
+        "models/tiny/data/rows.csv.dvc",
+        "models/tiny/model.yaml",
+        "models/tiny/src/train.py",
+        "policies/staging.yaml",
+        "workflows/rendered/train-v1.yaml",
+    }
+    assert git(target, "status", "--porcelain") == ""
+    assert git(target, "log", "-1", "--format=%an <%ae>") == "Someone <someone@example.org>"
+    origin = tmp_path / "models-repo.git"
+    assert git(origin, "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert git(origin, "rev-parse", "main") == git(target, "rev-parse", "HEAD")
+    remote = target / ".trueup" / "data-remote"
+    assert f"url = {remote}" in (target / ".dvc/config").read_text()
+    assert (remote / "files/md5" / ROWS[:2] / ROWS[2:]).read_text() == "a,b\n1,2\n"
+    assert said[-1].strip() == f"next: cd {target} && reconcile --dry-run"
+
+
+def test_without_the_example_there_is_no_model(shipped: Path, tmp_path: Path) -> None:
+    init(tmp_path / "bare-bones", example=False, say=lambda _: None)
+    assert not (tmp_path / "bare-bones/models").exists()
+    assert (tmp_path / "bare-bones/policies/staging.yaml").exists()
+
+
+@pytest.mark.parametrize("taken", ["mine/file", "mine.git/file"])
+def test_a_folder_with_something_in_it_is_left_alone(shipped: Path, tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).parent.mkdir()
+    (tmp_path / taken).write_text("mine")
+    with pytest.raises(Terminal, match="is there already") as refusal:
+        init(tmp_path / "mine", example=False)
+    assert refusal.value.hint
+    assert (tmp_path / taken).read_text() == "mine"
+
+
+def test_nobody_to_commit_as(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    with pytest.raises(Terminal, match=r"user\.name is not set") as refusal:
+        init(tmp_path / "new", example=False)
+    assert "git config --global user.name" in refusal.value.hint
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "what"),
+    [
+        ("raise SystemExit('no such library')", "could not make the example's data: no such library"),
+        (PREPARE.replace("1,2", "3,4"), "and the pointer says"),
+    ],
+)
+def test_a_failure_leaves_nothing_behind(shipped: Path, tmp_path: Path, prepare: str, what: str) -> None:
+    (shipped / "models/tiny/data/prepare.py").write_text(prepare)
+    with pytest.raises(Terminal, match=what):
+        init(tmp_path / "new", example=True, say=lambda _: None)
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new.git").exists()
