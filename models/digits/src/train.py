@@ -1,0 +1,74 @@
+"""Trains the digits network; called by the step `train` (see workflows/steps/train.py for the contract)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from network import PIXELS, Network, images
+from torch.nn.functional import cross_entropy
+
+HYPERPARAMETERS = {"channels": 8, "epochs": 8, "batchSize": 32, "learningRate": 0.002}
+"""What may be set, and what holds where it is not."""
+
+
+def features(frame: pd.DataFrame, *, target: str) -> list[str]:  # noqa: ARG001 - the contract's signature
+    """The columns that prediction needs."""
+    return PIXELS
+
+
+def train(
+    frame: pd.DataFrame, *, target: str, hyperparameters: dict[str, Any], seed: int, device: str, out: Path
+) -> dict[str, float]:
+    """Write network.pt and network.json to ``out``; the loss (nats) and accuracy on the training rows.
+
+    The same arguments give the same weights on the same kind of processor. Raises ValueError for an unknown
+    hyperparameter and FloatingPointError where the loss stops being a number.
+    """
+    unknown = sorted(hyperparameters.keys() - HYPERPARAMETERS.keys())
+    if unknown:
+        raise ValueError(f"unknown hyperparameter {', '.join(unknown)}; known: {', '.join(HYPERPARAMETERS)}")
+    settings = HYPERPARAMETERS | hyperparameters
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)  # sums in another order give other weights
+    torch.manual_seed(seed)
+
+    classes = sorted(frame[target].unique().tolist())
+    inputs = images(frame).to(device)
+    labels = torch.tensor([classes.index(label) for label in frame[target]], device=device)
+    network = Network(settings["channels"], len(classes)).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings["learningRate"])
+
+    for epoch in range(1, settings["epochs"] + 1):
+        total = 0.0
+        for batch in torch.randperm(len(labels)).to(device).split(settings["batchSize"]):
+            optimiser.zero_grad()
+            loss = cross_entropy(network(inputs[batch]), labels[batch])
+            loss.backward()
+            optimiser.step()
+            total += loss.item() * len(batch)
+        mean = total / len(labels)
+        print(f"epoch {epoch}/{settings['epochs']}: loss {mean:.4f}", flush=True)  # noqa: T201 - the step's log
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the loss is {mean} in epoch {epoch}; "
+                f"a learningRate below {settings['learningRate']} may keep it finite"
+            )
+
+    network.eval()
+    with torch.no_grad():
+        logits = network(inputs)
+    torch.save(network.cpu().state_dict(), out / "network.pt")
+    shape = {"channels": settings["channels"], "classes": classes}
+    (out / "network.json").write_text(json.dumps(shape))
+    return {
+        "train-loss": cross_entropy(logits, labels).item(),
+        "train-accuracy": (logits.argmax(1) == labels).float().mean().item(),
+    }
