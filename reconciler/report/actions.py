@@ -1,0 +1,67 @@
+"""What each kind of action looks like to a person: a symbol and its target. One table for every report."""
+
+from __future__ import annotations
+
+from reconciler.core.digests import short
+from reconciler.core.plan import (
+    Action,
+    ApplyManifests,
+    ClosePullRequest,
+    Comment,
+    MarkVersion,
+    MergePullRequest,
+    MoveAlias,
+    OpenPullRequest,
+    PruneWorkload,
+    RemoveAlias,
+    SubmitWorkflow,
+    Tell,
+    UpdatePullRequest,
+)
+from reconciler.report.layout import Style
+
+SYMBOLS: dict[str, str] = {
+    "submit-workflow": "+",
+    "open-pull-request": "+",
+    "comment": "+",
+    "tell": "+",
+    "mark-version": "~",
+    "move-alias": "~",
+    "update-pull-request": "~",
+    "merge-pull-request": "~",
+    "apply-manifests": "~",
+    "close-pull-request": "-",
+    "remove-alias": "-",
+    "prune-workload": "-",
+}
+STYLES: dict[str, Style] = {"+": "good", "~": "warn", "-": "bad"}
+
+
+def target(action: Action) -> str:
+    """What the action writes, in as many words as it takes to find it."""
+    match action:
+        case SubmitWorkflow():
+            return action.name
+        case MarkVersion():
+            return f"{action.name} version {action.version}: {action.tag}"
+        case MoveAlias():
+            return f"{action.name}@{action.alias}: {action.current or 'nothing'} -> version {action.version}"
+        case RemoveAlias():
+            return f"{action.name}@{action.alias}: version {action.current} -> nothing"
+        case UpdatePullRequest():
+            return f"#{action.number} {action.title}"
+        case OpenPullRequest():
+            return action.title
+        case ClosePullRequest():
+            return f"#{action.number} {action.branch}"
+        case MergePullRequest():
+            return f"#{action.number} {action.title} (head {action.head[:7]})"
+        case ApplyManifests():
+            files = "1 manifest" if len(action.manifests) == 1 else f"{len(action.manifests)} manifests"
+            return f"{files} to {action.cluster}/{action.namespace} (release {short(action.release)})"
+        case PruneWorkload():
+            return f"{', '.join(action.objects)} in {action.cluster}/{action.namespace}"
+        case Tell():
+            return action.message
+        case Comment():
+            return f"#{action.number}: {action.text}"

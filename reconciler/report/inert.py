@@ -1,0 +1,49 @@
+"""Text that others wrote, made harmless for where it is shown.
+
+Names of slices, error messages of a training run, reasons in exceptions: all of it may come from whoever
+writes a model. :func:`visible` makes it one line for a terminal; :func:`inert` and :func:`code` make it inline
+Markdown that mentions nobody, closes nothing, links nowhere and ends no code span.
+"""
+
+from __future__ import annotations
+
+import re
+from unicodedata import category
+
+_BREAK = "\u200b"
+"""Zero-width space: a forge no longer recognises what it parts, and a person sees no difference."""
+
+_ESCAPED = re.compile(r"([\\*|$~]|(?<!\w)_|_(?!\w))")
+_LEADING = re.compile(r"^(\d{0,9})([#>+=.)-])(?=[\s#=-]|$)")
+_PARTED = (
+    (re.compile(r"([@#!%&~^$])(?=\w)"), rf"\1{_BREAK}"),  # mentions, issues, merge requests, labels, snippets
+    (re.compile(r"(?i)\b(GH)-(?=\d)"), rf"\1{_BREAK}-"),  # GitHub's other way to name an issue
+    (re.compile(r":(?=//)"), rf":{_BREAK}"),  # links that need no brackets
+    (re.compile(r"(?i)\b(www)\."), rf"\1{_BREAK}."),
+    (re.compile(r"(?i)\b(mailto|xmpp|javascript|data):"), rf"\1{_BREAK}:"),
+    (re.compile(r"\](?=[(:\[])"), "] "),  # links and images that do
+    (re.compile(r"<(?=[A-Za-z/!?])"), "< "),  # HTML, and our marker
+)
+
+
+def visible(text: str, limit: int = 2000) -> str:
+    """One line without control characters, and without those that reorder or hide other characters."""
+    kept = "".join(" " if c in "\t\n\r\v\f\x85\u2028\u2029" else c for c in text[: 4 * limit])
+    kept = "".join(c for c in kept if category(c) not in ("Cc", "Cf", "Co", "Cs", "Cn"))
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= limit else kept[: limit - 1].rstrip() + "…"
+
+
+def inert(text: str, limit: int = 500) -> str:
+    """Inline Markdown that reads as ``text`` and does nothing. Safe in a table cell and after a bullet."""
+    safe = visible(text, limit).replace("`", "'")
+    for pattern, replacement in _PARTED:
+        safe = pattern.sub(replacement, safe)
+    safe = _ESCAPED.sub(r"\\\1", safe)
+    return _LEADING.sub(r"\1\\\2", safe)
+
+
+def code(text: str, limit: int = 200) -> str:
+    """A code span with ``text`` in it, in a table too; a dash where there is none."""
+    safe = visible(text, limit).replace("`", "'").replace("|", "\\|")
+    return f"`{safe}`" if safe else "-"

@@ -1,0 +1,92 @@
+"""A plan as Markdown, for a comment or a job summary; and the one table writer of everything Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.core.base import Subject
+from reconciler.core.digests import short
+from reconciler.core.plan import GateVerdict, Outcome, Plan
+from reconciler.report.actions import SYMBOLS, target
+from reconciler.report.gates import SEVERITY, champion, interval, name, number, said
+from reconciler.report.inert import code, inert
+from reconciler.report.layout import columns
+from reconciler.report.text import count, subjects, tally
+
+GATES = ("gate", "asked", "value", "interval", "n", "champion", "verdict")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A GFM table whose columns also line up as text. Cells must be inert already."""
+    cells = [list(head), *(list(row) for row in rows)]
+    widths = [max(3, *(columns(row[i]) for row in cells)) for i in range(len(head))]
+    lines = [_line(row, widths) for row in cells]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=True))
+    return f"| {' | '.join(padded)} |"
+
+
+def gates(verdicts: Sequence[GateVerdict], limit: int = 150) -> str:
+    """The gate table, those that do not pass first."""
+    ordered = sorted(verdicts, key=lambda gate: SEVERITY[gate.verdict])
+    text = table(GATES, [_gate(gate, ordered) for gate in ordered[:limit]])
+    more = len(ordered) - limit
+    return f"{text}\n\nand {more} more; the evidence has them." if more > 0 else text
+
+
+def _gate(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[str, ...]:
+    verdict = said(gate)
+    return (
+        code(name(gate), 60),
+        inert(gate.asked, 100) or "-",
+        number(gate.value) or "-",
+        interval(gate) or "-",
+        str(gate.n or "-"),
+        champion(gate, among) or "-",
+        verdict if verdict == "pass" else f"**{verdict}**",
+    )
+
+
+def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
+    """Headed by what would happen (or did), one section a subject, one newline at the end."""
+    became = {outcome.key: outcome for outcome in outcomes or ()}
+    rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}"
+    if not plan.actions:
+        headline = f"**No changes** · {count(plan.subjects, 'subject')}, {rest}"
+    elif outcomes is None:
+        headline = f"**Plan: {count(len(plan.actions), 'action')}** · {rest}"
+    else:
+        headline = f"**Applied: {tally(outcomes)}** · {rest}"
+    at = f"at {code(plan.revision[:7])}, digest {code(short(plan.digest))}"
+    parts = [f"{headline} · {at}", *(_subject(subject, plan, became) for subject in subjects(plan))]
+    if plan.gaps:
+        parts.append("### Not seen\n\n" + "\n".join(f"- {code(g.source)}: {inert(g.error)}" for g in plan.gaps))
+    if plan.tripped:
+        parts.append("### Tripwires\n\n" + "\n".join(f"- {inert(text)}" for text in plan.tripped))
+    return "\n\n".join(parts) + "\n"
+
+
+def _subject(subject: Subject, plan: Plan, became: dict[str, Outcome]) -> str:
+    items: list[str] = []
+    for action in plan.actions:
+        if action.subject != subject:
+            continue
+        outcome = became.get(action.key)
+        result = f" · **{outcome.result}** {inert(outcome.detail)}".rstrip() if outcome else ""
+        symbol = SYMBOLS[action.kind]
+        items.append(
+            f"- {code(f'{symbol} {action.kind}')} {inert(target(action))}{result}<br>{inert(action.reason)}"
+        )
+    for hold in plan.holds:
+        if hold.subject != subject:
+            continue
+        who = " (waits for a person)" if hold.person else ""
+        items.append(f"- hold {code(hold.code)}{who}<br>{inert(hold.reason)}")
+        if hold.verdict is not None and hold.verdict.gates:
+            rows = gates(hold.verdict.gates).replace("\n", "\n  ")
+            items.append(f"\n  {rows}\n")
+    return f"### {code(str(subject))}\n\n" + "\n".join(items).rstrip()

@@ -1,0 +1,135 @@
+"""The body of a pull request of ours, as Markdown that every forge shows. Called by apply.
+
+It tells one person in one minute what would change and why it may; the planner's marker is its last line,
+where :meth:`reconciler.core.observed.Marker.find` looks for it. Whatever comes from a model is inert.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.documents import evidence_path, rendered_folder
+from reconciler.core.observed import Marker
+from reconciler.core.plan import Summary
+from reconciler.report import markdown
+from reconciler.report.inert import code, inert
+
+LIMIT = 60_000
+"""Characters. GitHub refuses bodies above 65,536; the rest is room for other forges."""
+
+_INTENTS = {
+    "promote": "Promotion",
+    "rollback": "Rollback",
+    "remove": "Removal",
+}
+_GROUNDS = {
+    "promotion": "It is let in by the gates below.",
+    "rollback": "It claims no gates: its target was verified in this environment before.",
+    "adoption": "It claims no gates: it pins what already runs.",
+    "removal": "It claims no gates: nothing new is let in.",
+    "documents": "It pins nothing.",
+}
+
+
+def body(summary: Summary, marker: Marker) -> str:
+    """The whole body, at most :data:`LIMIT` characters, ending in the marker."""
+    parts = [
+        inert(summary.headline),
+        _change(summary),
+        *_gates(summary),
+        *_list("Objections", [inert(text) for text in _objections(summary)]),
+        *_list("Notes", [inert(note) for note in summary.notes]),
+        *_lineage(summary),
+        *_section("What merges it", inert(summary.merges)),
+        *_section("To hold it, or to let it pass", _holding(summary, marker)),
+        *_section("Evidence", _evidence(summary)),
+    ]
+    text = "\n\n".join(part for part in parts if part)
+    ending = f"\n\n{marker}"
+    room = LIMIT - len(ending)
+    if len(text) > room:
+        cut = "\n\n(cut: it was longer than a forge takes)"
+        text = text[: room - len(cut)].rpartition("\n")[0] + cut
+    return text + ending
+
+
+def _change(summary: Summary) -> str:
+    before = f"version {inert(summary.from_version)}" if summary.from_version else "nothing"
+    after = f"version {inert(summary.to_version)}" if summary.to_version else "nothing"
+    where = f"{_INTENTS[summary.intent]} of {code(summary.model)} in {code(summary.environment)}"
+    return f"**{before} → {after}** · {where}. {_GROUNDS[summary.verdict.grounds]}"
+
+
+def _gates(summary: Summary) -> list[str]:
+    gates = summary.verdict.gates
+    if not gates:
+        return []
+    parts = ["### Gates", markdown.gates(gates)]
+    if all(gate.champion is None for gate in gates):
+        parts.append("**No champion** was measured beside this candidate: the values stand alone.")
+    else:
+        parts.append(
+            "An interval with signs is of the difference to the champion, in pairs on the same rows; "
+            "its unfavourable end decides."
+        )
+    return parts
+
+
+def _objections(summary: Summary) -> list[str]:
+    against = list(summary.verdict.against())
+    against += [f"gate {g.gate} was waived: {g.waived}" for g in summary.verdict.gates if g.waived]
+    return against
+
+
+def _lineage(summary: Summary) -> list[str]:
+    rows = [(inert(what, 60), code(value)) for what, value in summary.lineage.items()]
+    return ["### Lineage", markdown.table(("", ""), rows)] if rows else []
+
+
+def _holding(summary: Summary, marker: Marker) -> str:
+    path = f"environments/{summary.environment}/exceptions/{summary.model}.yaml"
+    lines = [
+        "- Close this pull request: this candidate is not proposed here again."
+        if summary.intent == "promote"
+        else "- Close this pull request: it is not opened again until something changes.",
+    ]
+    if summary.intent == "promote":
+        lines.append(f"- For a time: add a hold, with a reason, to {code(path)}.")
+    closed = next((g for g in summary.verdict.gates if g.verdict != "pass"), None)
+    if closed is not None and marker.candidate != "none":
+        lines += [
+            "- To let this candidate pass a gate: a waiver in the same file, reviewed like any other change:",
+            "",
+            "  ```yaml",
+            "  waivers:",
+            f"    - gate: {closed.gate}",
+            f"      digest: {marker.candidate}",
+            "      reason: WHY IT IS RIGHT THIS TIME",
+            "      expires: AN INSTANT, AS IN 2030-01-31T12:00:00Z",
+            "  ```",
+        ]
+    return "\n".join(lines)
+
+
+def _evidence(summary: Summary) -> str:
+    if summary.intent == "remove":
+        return ""
+    bundle = evidence_path(summary.environment, summary.model)
+    rendered = rendered_folder(summary.environment, summary.model)
+    parts = []
+    if summary.verdict.grounds == "promotion":
+        parts.append(f"The numbers above are committed here, in {code(bundle)}; the verdict replays from them.")
+    parts.append(f"What changes in the cluster is the difference in {code(rendered)}.")
+    if summary.verdict.inputs:
+        parts.append(
+            f"An approval is for the inputs {code(summary.verdict.inputs[:19])} and asked again if they change."
+        )
+    return " ".join(parts)
+
+
+def _section(title: str, text: str) -> list[str]:
+    return [f"### {title}", text] if text else []
+
+
+def _list(title: str, items: list[str]) -> list[str]:
+    shown = items[:50]
+    more = [f"- and {len(items) - 50} more"] if len(items) > 50 else []
+    return [f"### {title}", "\n".join([*(f"- {item}" for item in shown), *more])] if items else []
