@@ -43,6 +43,10 @@ class Terminal(TrueupError):
     """Trying again changes nothing; a person must act first."""
 
 
+NOBODY = "-"
+"""In place of an environment: the problem hides no subject (others name those who depend on the document)."""
+
+
 class Problem(Frozen):
     """One thing that is wrong with one document, for people to read.
 

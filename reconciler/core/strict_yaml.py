@@ -85,7 +85,7 @@ def read(content: bytes | str, path: str) -> Parsed:
             f"is not valid YAML: {error.problem}{context}",
             path=path,
             line=line,
-            hint="check indentation, colons and brackets there and just above",
+            hint="check indentation, quotes, colons and brackets there and just above",
         ) from error
     except YAMLError as error:
         # The reader's complaint about a character: it knows a position, not a line.
