@@ -11,15 +11,28 @@ from typing import Any
 import pandas as pd
 import torch
 from network import PIXELS, Network, images
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-HYPERPARAMETERS = {"channels": 8, "epochs": 8, "batchSize": 32, "learningRate": 0.002}
+HYPERPARAMETERS = {"channels": 8, "epochs": 6, "batchSize": 32, "learningRate": 0.02}
 """What may be set, and what holds where it is not."""
+MOMENTUM = 0.9
 
 
 def features(frame: pd.DataFrame, *, target: str) -> list[str]:  # noqa: ARG001 - the contract's signature
     """The columns that prediction needs."""
     return PIXELS
+
+
+def descend(network: nn.Module, velocities: list[Tensor], rate: float) -> None:
+    """One step of gradient descent with momentum, as torch.optim.SGD does it.
+
+    Importing torch.optim takes three seconds, because it brings torch's compiler; this training takes one.
+    """
+    with torch.no_grad():
+        for weights, velocity in zip(network.parameters(), velocities, strict=True):
+            velocity.mul_(MOMENTUM).add_(weights.grad)
+            weights.sub_(velocity, alpha=rate)
 
 
 def train(
@@ -35,24 +48,25 @@ def train(
         raise ValueError(f"unknown hyperparameter {', '.join(unknown)}; known: {', '.join(HYPERPARAMETERS)}")
     settings = HYPERPARAMETERS | hyperparameters
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)  # sums in another order give other weights
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
 
     classes = sorted(frame[target].unique().tolist())
     inputs = images(frame).to(device)
     labels = torch.tensor([classes.index(label) for label in frame[target]], device=device)
     network = Network(settings["channels"], len(classes)).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings["learningRate"])
+    velocities = [torch.zeros_like(weights) for weights in network.parameters()]
 
     for epoch in range(1, settings["epochs"] + 1):
         total = 0.0
         for batch in torch.randperm(len(labels)).to(device).split(settings["batchSize"]):
-            optimiser.zero_grad()
+            network.zero_grad()
             loss = cross_entropy(network(inputs[batch]), labels[batch])
             loss.backward()
-            optimiser.step()
+            descend(network, velocities, settings["learningRate"])
             total += loss.item() * len(batch)
         mean = total / len(labels)
         print(f"epoch {epoch}/{settings['epochs']}: loss {mean:.4f}", flush=True)  # noqa: T201 - the step's log

@@ -1,0 +1,81 @@
+"""A model version's files: their digest, and how to get them from the registry without trusting it.
+
+The steps and the server call this before they load or score anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from reconciler.core.digests import artifact_digest
+from reconciler.core.errors import Retryable, Terminal
+
+
+def folder_digest(folder: Path) -> str:
+    """The artifact digest (:func:`reconciler.core.digests.artifact_digest`) of every file below ``folder``.
+
+    Every file: one that was skipped here could be changed, and would still be loaded.
+    """
+    return artifact_digest(
+        (path.relative_to(folder).as_posix(), _sha256(path)) for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def fetch_model(uri: str, *, digest: str, destination: Path) -> Path:
+    """Download the model at ``uri`` (``models:/NAME/VERSION``, or any artifact URI) and verify its files.
+
+    The version's own artifact location is read, because MLflow adds a file to what it downloads through
+    ``models:/``. Terminal if there is no such version or the digest differs; nothing is loaded before.
+    """
+    import mlflow
+
+    with registry_errors(uri):
+        client = mlflow.MlflowClient()
+        source = uri
+        if uri.startswith("models:/"):
+            name, _, version = uri.removeprefix("models:/").rpartition("/")
+            source = client.get_model_version_download_uri(name, version)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(destination)))
+    actual = folder_digest(folder)
+    if actual != digest:
+        raise Terminal(
+            f"its files have digest {actual}, expected {digest}",
+            where=uri,
+            hint="they changed after registration; nothing was loaded",
+        )
+    return folder
+
+
+@contextmanager
+def registry_errors(where: str) -> Iterator[None]:
+    """MLflow's exceptions as ours: Retryable where the server or the connection failed, else Terminal."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise Terminal("MLFLOW_TRACKING_URI is not set", hint="it names the MLflow server or database")
+    try:
+        yield
+    except MlflowException as error:
+        transport = error.__cause__ or error.__context__
+        away = isinstance(transport, (requests.RequestException, OSError)) and not isinstance(
+            transport, FileNotFoundError
+        )
+        status = error.get_http_status_code()
+        if away or status == HTTPStatus.TOO_MANY_REQUESTS or status > HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Retryable(f"the registry did not answer: {error.message}", where=where) from error
+        raise Terminal(str(error.message), where=where) from error
+    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+        raise Retryable(f"the registry did not answer: {error}", where=where) from error
+    except OSError as error:
+        raise Terminal(f"its files cannot be read: {error}", where=where) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,6 @@
+def arguments(p):
+    pass
+
+
+def run(o):
+    pass

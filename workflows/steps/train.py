@@ -1,0 +1,161 @@
+"""Step `train`: run a model's own code on its rows and write an MLflow model. Nothing else is written.
+
+The contract of model code, in ``models/MODEL/src``:
+
+`train.py`
+    ``train(frame, *, target, hyperparameters, seed, device, out) -> dict[str, float]``: learn from all rows,
+    write whatever prediction needs to the folder ``out``, return metrics. An exception fails the training.
+
+    ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
+    every column but the target.
+`predictor.py`
+    ends in ``mlflow.models.set_model(X)`` with an ``mlflow.pyfunc.PythonModel`` that finds ``out`` at
+    ``context.artifacts["weights"]`` and predicts from a DataFrame of raw rows a DataFrame with the column
+    ``prediction`` and, for classification, one column ``probability_CLASS`` a class.
+`requirements.txt` (optional)
+    names of the packages that prediction imports; the versions that trained are recorded with the model.
+
+The files of ``src`` travel with the model and import each other by name. https://mlflow.org/docs/latest/ml/model/models-from-code
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import math
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from reconciler.core.errors import Terminal
+from workflows.steps.rows import read_rows, split_target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, required=True, help="the repository's files")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the training rows")
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--task", choices=["classification", "regression"], required=True)
+    parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the model goes to OUT/model, metrics to OUT/metrics"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    sys.dont_write_bytecode = True  # a __pycache__ would become part of the model's files
+    frame = read_rows(options.data)
+    split_target(frame, options.target)
+    source = options.source / "models" / options.model / "src"
+    code = load_code(source)
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights"
+        weights.mkdir()
+        try:
+            metrics = code.train(
+                frame,
+                target=options.target,
+                hyperparameters=options.hyperparameters,
+                seed=options.seed,
+                device=options.device,
+                out=weights,
+            )
+        except Exception as error:  # whatever model code raises, its author needs to read it
+            traceback.print_exc(file=sys.stderr)
+            raise Terminal(f"training failed: {type(error).__name__}: {error}", where=str(source)) from error
+        check_metrics(metrics, where=str(source))
+        columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
+        inputs = frame[columns] if columns else frame.drop(columns=[options.target])
+        save(source, weights=weights, example=inputs.head(5), task=options.task, out=options.out / "model")
+
+    (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
+    log.info("trained on %d rows: %s", len(frame), json.dumps(metrics, sort_keys=True))
+
+
+def load_code(source: Path) -> ModuleType:
+    """The module ``train`` of a model's ``src``, which may import its neighbours."""
+    if not (source / "train.py").is_file() or not (source / "predictor.py").is_file():
+        raise Terminal(
+            "needs train.py and predictor.py", where=str(source), hint="see workflows/steps/train.py"
+        )
+    sys.path.insert(0, str(source))
+    try:
+        return importlib.import_module("train")
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        raise Terminal(
+            f"does not import: {type(error).__name__}: {error}", where=f"{source}/train.py"
+        ) from error
+
+
+def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:
+    """Terminal where a metric is not a finite number: such a training has learned nothing."""
+    wrong = [
+        f"{name} is {value}"
+        for name, value in metrics.items()
+        if not isinstance(value, (int, float)) or not math.isfinite(value)
+    ]
+    if wrong:
+        raise Terminal(
+            f"training failed: {', '.join(wrong)}",
+            where=where,
+            hint="a smaller learning rate may keep it finite",
+        )
+
+
+def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: Path) -> None:
+    """Write the MLflow model and try it on ``example``; Terminal if its answer is not what the contract asks."""
+    import mlflow
+    import pandas as pd
+
+    mlflow.pyfunc.save_model(
+        path=str(out),
+        python_model=str(source / "predictor.py"),
+        code_paths=[str(path) for path in sorted(source.iterdir()) if path.name != "__pycache__"],
+        artifacts={"weights": str(weights)},
+        input_example=example,
+        pip_requirements=requirements(source),
+    )
+    try:
+        answer = mlflow.pyfunc.load_model(str(out)).predict(example)
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        raise Terminal(
+            f"does not predict: {type(error).__name__}: {error}", where=f"{source}/predictor.py"
+        ) from error
+    columns = list(answer.columns) if isinstance(answer, pd.DataFrame) else []
+    wanted = "prediction" in columns and (
+        task == "regression" or any(c.startswith("probability_") for c in columns)
+    )
+    if not wanted:
+        raise Terminal(
+            f"predicts {columns or type(answer).__name__}",
+            where=f"{source}/predictor.py",
+            hint="give a DataFrame with `prediction` and, for classification, `probability_CLASS` columns",
+        )
+
+
+def requirements(source: Path) -> list[str]:
+    """What prediction imports, at the versions installed here."""
+    listed = source / "requirements.txt"
+    names = listed.read_text().split() if listed.is_file() else []
+    try:
+        return [f"{name}=={version(name)}" for name in ("mlflow", "pandas", *names)]
+    except PackageNotFoundError as error:
+        raise Terminal(f"names {error.name}, which is not installed here", where=str(listed)) from error
