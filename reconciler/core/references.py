@@ -1,0 +1,278 @@
+"""What is wrong between documents that each parse: names that lead nowhere, circles, clashes, looser policies.
+
+Pure. :mod:`reconciler.load` calls it for every commit it reads, and turns each Finding into a Problem with its
+line. A release of a model that no longer names the environment is no finding: it is how a removal begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from reconciler.core.desired import ModelSource, Policy, Template
+from reconciler.core.documents import Environment, Gate, GatePolicy, Model, Platform, release_path
+from reconciler.core.evidence import CATALOGUE
+from reconciler.core.policies import loosenings, merge_gates
+from reconciler.core.strict_yaml import Path
+from reconciler.core.validation import nearest
+
+STOCK_HINT = "`reconcile init` writes the stock templates to workflows/rendered"
+
+
+class Finding(NamedTuple):
+    """Something wrong with the field at ``field`` of the document at ``path``."""
+
+    path: str
+    field: Path
+    what: str
+    hint: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+
+class Documents(NamedTuple):
+    """One commit's documents by name. ``named`` also has, by kind, those that could not be read.
+
+    No ``platform``: it could not be read, and nothing is said about what would be named in it.
+    """
+
+    platform: Platform | None
+    environments: Mapping[str, Environment]
+    policies: Mapping[str, GatePolicy]
+    models: Mapping[str, ModelSource]
+    templates: Mapping[str, Template]
+    releases: Collection[str]
+    exceptions: Collection[str]
+    named: Mapping[str, Collection[str]]
+    files: Collection[str]
+
+
+def environment_path(name: str) -> str:
+    return f"environments/{name}/environment.yaml"
+
+
+def model_path(name: str) -> str:
+    return f"models/{name}/model.yaml"
+
+
+def policy_path(name: str) -> str:
+    return f"policies/{name}.yaml"
+
+
+def exceptions_path(environment: str, model: str) -> str:
+    return f"environments/{environment}/exceptions/{model}.yaml"
+
+
+# --- policies ---------------------------------------------------------------------------------------------
+
+
+def resolve_policies(documents: Documents) -> tuple[dict[str, Policy], list[Finding]]:
+    """Every policy that can be used, with what it extends merged in; and what is wrong with the others."""
+    policies = documents.policies
+    lineages = {name: _lineage(name, policies) for name in sorted(policies)}
+    findings = [found for lineage in lineages.values() for found in _policy(documents, lineage)]
+    wrong = {found.path for found in findings}
+    usable = {
+        name: Policy(name=name, gates=_gates(lineage, policies))
+        for name, lineage in lineages.items()
+        if policies[lineage[-1]].extends is None and not any(policy_path(each) in wrong for each in lineage)
+    }
+    return usable, findings
+
+
+def _lineage(name: str, policies: Mapping[str, GatePolicy]) -> list[str]:
+    """A policy and what it extends, up to the first that is not there or would come twice."""
+    lineage = [name]
+    while True:
+        parent = policies[lineage[-1]].extends
+        if parent is None or parent not in policies or parent in lineage:
+            return lineage
+        lineage.append(parent)
+
+
+def _gates(lineage: list[str], policies: Mapping[str, GatePolicy]) -> tuple[Gate, ...]:
+    gates: tuple[Gate, ...] = ()
+    for name in reversed(lineage):
+        gates = merge_gates(gates, policies[name].gates)
+    return gates
+
+
+def _policy(documents: Documents, lineage: list[str]) -> Iterator[Finding]:
+    name, policies = lineage[0], documents.policies
+    path, policy = policy_path(name), policies[name]
+    if policy.extends is not None and policy.extends not in documents.named["GatePolicy"]:
+        hint = nearest(policy.extends, policies.keys() - {name}, if_none="there is no other policy")
+        yield Finding(path, ("extends",), f"extends the unknown policy {policy.extends}", hint)
+    if policies[lineage[-1]].extends == name:
+        circle = " -> ".join([*lineage, name])
+        yield Finding(path, ("extends",), f"extends itself: {circle}", "remove one extends")
+        return
+    inherited = {gate.name: gate for gate in _gates(lineage[1:], policies)}
+    for index, gate in enumerate(policy.gates):
+        measurement = gate.metric.partition(".")[0]
+        if measurement not in CATALOGUE:
+            what = f"gate {gate.name} asks {gate.metric}, and there is no measurement {measurement}"
+            yield Finding(path, ("gates", index, "metric"), what, nearest(measurement, CATALOGUE))
+        if gate.name in inherited:
+            for field, looser, hint in loosenings(inherited[gate.name], gate):
+                what = f"gate {gate.name} {looser}, and a policy may only tighten what it extends"
+                yield Finding(path, ("gates", index, *field), what, hint)
+
+
+# --- everything else --------------------------------------------------------------------------------------
+
+
+def check(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    """Everything wrong between the documents, given the policies that :func:`resolve_policies` found usable."""
+    yield from _environments(documents, policies)
+    yield from _models(documents)
+    yield from _pins(documents)
+
+
+def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    environments, known = documents.environments, documents.named["Environment"]
+    of_alias: dict[tuple[str, str], list[str]] = {}
+    for name, environment in sorted(environments.items()):
+        of_alias.setdefault((environment.registry, environment.alias), []).append(name)
+    for name, environment in environments.items():
+        path = environment_path(name)
+        yield from _policy_of(documents, path, environment, policies)
+        platform = documents.platform
+        for field, value, choices in (
+            ("registry", environment.registry, platform.registries if platform else None),
+            ("cluster", environment.cluster, platform.clusters if platform else None),
+        ):
+            if choices is not None and value not in choices:
+                yield Finding(path, (field,), f"names the unknown {field} {value}", nearest(value, choices))
+        others = [other for other in of_alias[environment.registry, environment.alias] if other != name]
+        if others:
+            what = f"has the alias {environment.alias} of {', '.join(others)} on the same registry"
+            yield Finding(path, ("alias",), what, "give each environment an alias of its own")
+        for upstream in environment.promotes_from.environments if environment.promotes_from else ():
+            if upstream not in known:
+                what = f"promotes from the unknown environment {upstream}"
+                yield Finding(path, ("promotesFrom",), what, nearest(upstream, {*known} - {name}))
+        circle = _circle(name, environments)
+        if circle:
+            what = f"promotesFrom goes in a circle: {' -> '.join(circle)}"
+            hint = "let one of them promote from none"
+            yield Finding(path, ("promotesFrom",), what, hint)
+
+
+def _policy_of(
+    documents: Documents, path: str, environment: Environment, policies: Mapping[str, Policy]
+) -> Iterator[Finding]:
+    name, known = environment.policy, documents.named["GatePolicy"]
+    if name not in known:
+        hint = nearest(name, known, if_none=f"add {policy_path(name)}")
+        yield Finding(path, ("policy",), f"names the unknown policy {name}", hint)
+        return
+    if name not in policies:
+        hint = "correct that policy or what it extends"
+        yield Finding(path, ("policy",), f"names the policy {name}, which has an error", hint)
+        return
+    for measurement in sorted({gate.metric.partition(".")[0] for gate in policies[name].gates}):
+        template = CATALOGUE[measurement].template
+        if template not in documents.templates:
+            is_there = template in documents.named["WorkflowTemplate"]
+            what = f"names the policy {name}, which needs the workflow template {template}"
+            yield Finding(
+                path,
+                ("policy",),
+                f"{what}, which has an error" if is_there else f"{what}, which is not there",
+                f"correct workflows/rendered/{template}.yaml" if is_there else STOCK_HINT,
+            )
+
+
+def _circle(start: str, environments: Mapping[str, Environment]) -> list[str]:
+    """The shortest way along promotesFrom from an environment back to itself; empty if there is none."""
+    ways = [[start]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop(0)
+        here = environments.get(way[-1])
+        for upstream in here.promotes_from.environments if here and here.promotes_from else ():
+            if upstream == start:
+                return [*way, start]
+            if upstream not in seen:
+                seen.add(upstream)
+                ways.append([*way, upstream])
+    return []
+
+
+def _models(documents: Documents) -> Iterator[Finding]:
+    of_name: dict[str, list[str]] = {}
+    for name, source in sorted(documents.models.items()):
+        of_name.setdefault(source.model.registered_name, []).append(name)
+    for name, source in documents.models.items():
+        path, model = model_path(name), source.model
+        others = [other for other in of_name[model.registered_name] if other != name]
+        if others:
+            what = f"has the registeredName {model.registered_name} of {', '.join(others)}"
+            yield Finding(path, ("registeredName",), what, "give each model a name of its own")
+        yield from _data(documents, name, source)
+        yield from _training(documents, name, source)
+        yield from _wanted_in(documents, path, model)
+
+
+def _data(documents: Documents, name: str, source: ModelSource) -> Iterator[Finding]:
+    path, data = model_path(name), source.model.data
+    for use, data_set in (("train", data.train), ("evaluation", data.evaluation)):
+        if data_set is not None and f"models/{name}/{data_set.pointer}" not in documents.files:
+            what = f"data.{use} names models/{name}/{data_set.pointer}, which is not there"
+            yield Finding(path, ("data", use, "pointer"), what, "make it with `dvc add` and commit it")
+    if data.evaluation.target in data.evaluation.slices:
+        what = f"data.evaluation.slices names the target {data.evaluation.target}"
+        hint = "slice by columns that are known before the answer is"
+        yield Finding(path, ("data", "evaluation", "slices"), what, hint)
+    if source.train_md5 and source.train_md5 == source.evaluation_md5:
+        what = "data.evaluation is the same data as data.train, so its numbers say nothing about new rows"
+        yield Finding(path, ("data", "evaluation"), what, "hold rows out for the evaluation", "warning")
+
+
+def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[Finding]:
+    path, workflow = model_path(name), source.model.training.workflow
+    if workflow is None:
+        return
+    known = documents.named["WorkflowTemplate"]
+    if workflow not in known:
+        hint = nearest(workflow, known, if_none=STOCK_HINT)
+        yield Finding(path, ("training", "workflow"), f"names the unknown workflow template {workflow}", hint)
+    elif workflow not in documents.templates:
+        what = f"names the workflow template {workflow}, which has an error"
+        yield Finding(path, ("training", "workflow"), what, f"correct workflows/rendered/{workflow}.yaml")
+    if not source.source_tree:
+        what = f"trains by workflow, and there is no code in models/{name}/src"
+        yield Finding(path, ("training", "workflow"), what, "commit the training code there")
+
+
+def _wanted_in(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
+    known = documents.named["Environment"]
+    for index, environment in enumerate(model.environments):
+        if environment not in known:
+            hint = nearest(environment, known, if_none=f"add {environment_path(environment)}")
+            yield Finding(path, ("environments", index), f"names the unknown environment {environment}", hint)
+    for environment in () if isinstance(model.serving, str) else model.serving.overrides:
+        if environment not in known:
+            what = f"serving.overrides names the unknown environment {environment}"
+            yield Finding(path, ("serving", "overrides", environment), what, nearest(environment, known))
+
+
+def _pins(documents: Documents) -> Iterator[Finding]:
+    """Releases and exceptions whose environment or model is not there."""
+    pins = [(key, release_path, "release") for key in documents.releases]
+    pins += [(key, exceptions_path, "exceptions") for key in documents.exceptions]
+    environments, models = documents.named["Environment"], documents.named["Model"]
+    for key, path_of, kind in pins:
+        environment, model = key.split("/")
+        path = path_of(environment, model)
+        if environment not in environments:
+            hint = nearest(environment, environments, if_none=f"add {environment_path(environment)}")
+            yield Finding(path, (), f"is for the unknown environment {environment}", hint)
+        elif model not in models and kind == "release":
+            what = f"pins the model {model}, and there is no {model_path(model)}"
+            hint = f"restore it without {environment} in its environments, which opens a removal"
+            yield Finding(path, (), what, hint)
+        elif model not in models:
+            yield Finding(
+                path, (), f"is for the unknown model {model}", nearest(model, models, if_none="remove it")
+            )
