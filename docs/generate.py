@@ -26,6 +26,7 @@ from reconciler.core.base import format_duration
 from reconciler.core.documents import KINDS, Gate, GatePolicy
 from reconciler.core.evidence import CATALOGUE
 from reconciler.planning.holds import HOLDS
+from reconciler.report.schema import schema_text
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from reconciler.core.documents import KINDS
 from reconciler.core.errors import Terminal
+from reconciler.report.schema import schema_text
 
 SHIPPED = ("environments", "policies", "workflows/rendered")
 EXAMPLE = "models"
@@ -58,6 +60,7 @@ Which version of which model runs where, and what it must prove before it may. `
 | `models/MODEL/` | how a model is trained and served, and where it may go |
 | `policies/` | what a version must prove |
 | `workflows/rendered/` | the training and measuring workflows |
+| `docs/schemas/` | JSON Schemas that the documents' first lines name, for editors |
 
 ```
 reconcile --dry-run     # what would be done, and why; writes nothing
@@ -140,10 +143,11 @@ def _write(root: Path, target: Path, example: bool, say: Callable[[str], None]) 
         ".dvc/config": DVC_CONFIG.format(remote=target / ".trueup" / "data-remote"),
         "README.md": README.format(name=target.name),
     }
+    texts |= {f"docs/schemas/{kind}.json": schema_text(kind) for kind in KINDS}
     for name, text in texts.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(text)
-        say(f"wrote {name}")
+    say(f"wrote {', '.join(dict.fromkeys(name.partition('/')[0] for name in texts))}")
 
 
 def _files(root: Path, part: str) -> Iterator[str]:

@@ -1,0 +1,256 @@
+"""`make demo`: one model from YAML to production and back, told with trueup's own commands.
+
+    python demo/story.py [--folder FOLDER] [--transcript FILE]
+
+Everything happens below FOLDER, which is emptied first: a repository made by `reconcile init --example`, its
+bare origin, and the embedded stack. The stack is stopped at the end, however the story ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stage import Story, StoryError
+
+HERE = Path(__file__).parent
+
+
+def beginning(story: Story) -> None:
+    story.chapter("A repository")
+    story.say(
+        "A GitOps repository for models, with the example `digits`, and a bare origin for its pull requests."
+    )
+    story.run("reconcile init models --example")
+    story.enter("models")
+    story.say(
+        "The shipped environments watch a new release for minutes. For a demonstration seconds must do: a "
+        "visible commit says so, and the gates stay as they are."
+    )
+    hasten(story)
+    story.run("reconcile validate")
+
+
+def first_training(story: Story) -> None:
+    story.chapter("1. What would be done, and why")
+    story.say("Nothing is trained yet. A dry run explains what would be submitted; it writes nothing.")
+    story.run("reconcile --dry-run", expect=(0, 2))
+
+    story.chapter("2. Train and measure")
+    story.say(
+        "One tick does the smallest thing that brings the world nearer, and stops. Ticks go on until version 1 "
+        "is registered, measured, and proposed for staging."
+    )
+    story.run("reconcile", expect=(0, 2))
+    story.until(r"open-pull-request .*staging", why="the pull request for staging is open")
+
+
+def staging(story: Story) -> None:
+    story.chapter("3. Staging")
+    story.say("The pull request says what changes, what was measured, and what every gate answered.")
+    story.run(f"reconcile pr show {pull_request(story, 'staging')}")
+    story.until(r"trueup\.verified\.staging", why="version 1 has soaked in staging and is verified")
+    story.say("The server answers over HTTP. This digit was in nobody's training data:")
+    predict(story, "staging")
+
+
+def production(story: Story) -> None:
+    story.chapter("4. Production, by a person's hand")
+    story.until(r"open-pull-request .*production", why="the pull request for production is open")
+    number = pull_request(story, "production")
+    story.run("reconcile --dry-run", expect=(0, 2))
+    story.run(f"reconcile pr approve {number}")
+    story.until(r"trueup\.verified\.production", why="version 1 is verified in production")
+    story.run("reconcile status", expect=(0, 2))
+
+
+def better(story: Story) -> None:
+    story.chapter("5. A better network")
+    story.say("A change of the training section is a new training key. Nothing else has to be asked for.")
+    story.edit("models/digits/model.yaml", "channels: 8", "channels: 16")
+    story.edit("models/digits/model.yaml", "epochs: 8", "epochs: 14")
+    story.commit("digits: twice the channels, longer training")
+    story.until(r"open-pull-request .*staging", why="version 2 is trained, measured and proposed")
+    story.say("Candidate and champion were scored on the same rows; the interval of the difference decides.")
+    story.run(f"reconcile pr show {pull_request(story, 'staging')}")
+    story.until(
+        r"open-pull-request .*production", why="version 2 is verified in staging and proposed for production"
+    )
+    story.run(f"reconcile pr approve {pull_request(story, 'production')}")
+    story.until(r"trueup\.verified\.production", why="version 2 is verified in production")
+
+
+def worse(story: Story) -> None:
+    story.chapter("6. A worse change is held")
+    story.edit("models/digits/model.yaml", "epochs: 14", "epochs: 1")
+    story.commit("digits: train for one epoch, to save time")
+    story.until(r"hold .*gate-failed", why="version 3 is trained, measured and judged")
+    story.say(
+        "No pull request: the plan shows both values, the rows and the interval of the paired difference."
+    )
+    story.run("reconcile pr list")
+    story.say(
+        "Reverting the commit makes the version that already serves the candidate again. Nothing is left to do."
+    )
+    story.run("git revert --no-edit HEAD")
+    story.run("git push --quiet")
+    story.run("reconcile --dry-run")
+
+
+def rollback(story: Story) -> None:
+    story.chapter("7. Production turns unhealthy")
+    story.say("The server of version 2 stops answering. Its release is recent, so the release is to blame.")
+    story.run(f"kill -STOP {server(story, 'production')}")
+    story.until(r"merge-pull-request .*[Rr]oll", why="the rollback is merged")
+    story.until(r"apply-manifests .*production", why="version 1 serves again")
+    story.run("git pull --quiet")
+    story.run("cat environments/production/releases/digits.yaml")
+    story.say("What failed is rejected there, and is not proposed again.")
+    story.run("reconcile explain digits production", expect=(0, 2))
+    predict(story, "production")
+
+
+def by_hand(story: Story) -> None:
+    story.chapter("8. By hand")
+    story.say(
+        "Somebody edits the pin of production in a pull request. Admission is the required check; it refuses."
+    )
+    story.run("git switch --quiet --create quick-fix")
+    story.run('sed -i \'s|version: "1"|version: "3"|\' environments/production/releases/digits.yaml')
+    story.run("git commit --quiet --all --message 'production: version 3, quickly'")
+    story.run("reconcile admit --base main --head quick-fix", expect=(1,))
+    story.run("git switch --quiet main")
+    story.say("Somebody moves the alias by hand. It is put back, and said.")
+    client = "from mlflow import MlflowClient; client = MlflowClient('sqlite:///.trueup/mlflow.db')"
+    story.run(
+        f"""python -c "{client}; client.set_registered_model_alias('digits', 'production', '3')" """.strip()
+    )
+    story.run("reconcile", expect=(0, 2))
+
+
+def ending(story: Story) -> None:
+    story.chapter("9. What happened")
+    story.run("reconcile history production/digits")
+    story.run("reconcile status", expect=(0, 2))
+
+
+CHAPTERS: tuple[Callable[[Story], None], ...] = (
+    beginning,
+    first_training,
+    staging,
+    production,
+    better,
+    worse,
+    rollback,
+    by_hand,
+    ending,
+)
+
+
+# --- what the chapters ask behind the scenes --------------------------------------------------------------
+
+
+def hasten(story: Story) -> None:
+    """Seconds instead of minutes, in the environments and not in the policies."""
+    for environment in ("staging", "production"):
+        path = f"environments/{environment}/environment.yaml"
+        story.run(f"sed -i -E 's/^( *soak:) .*/\\1 2s/; s/^( *for:) .*/\\1 3s/' {path}")
+    story.run("git diff --stat")
+    story.commit("environments: seconds instead of minutes, for a demonstration")
+
+
+def pull_request(story: Story, environment: str) -> int:
+    """The number of the open pull request that promotes digits there."""
+    for item in json.loads(story.ask("reconcile pr list --output json")):
+        if item["branch"] == f"trueup/promote/{environment}/digits":
+            return int(item["number"])
+    raise StoryError(f"no pull request is open for {environment}")
+
+
+def status(story: Story, environment: str) -> dict[str, Any]:
+    rows = json.loads(story.ask("reconcile status --output json"))
+    found: dict[str, Any] = next(row for row in rows if row["environment"] == environment)
+    return found
+
+
+def predict(story: Story, environment: str) -> None:
+    url = status(story, environment)["endpoint"]
+    ask = os.path.relpath(HERE / "ask.py", story.folder)
+    story.run(f"python {ask} {url} models/digits/data/evaluation.csv --row 7")
+
+
+def server(story: Story, environment: str) -> int:
+    """Process id of what serves there, as the embedded cluster has it."""
+    path = story.folder / f".trueup/cluster/{environment}/digits/status.json"
+    return int(json.loads(path.read_text())["pids"]["serving"])
+
+
+# --- the telling ------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=HERE.parent / ".demo" / "scratch")
+    parser.add_argument("--transcript", type=Path, help="Write the story there as a Markdown page.")
+    arguments = parser.parse_args()
+
+    folder: Path = arguments.folder.absolute()
+    for home in folder.glob("*/.trueup"):  # left by a story that was killed
+        subprocess.run(["reconcile", "local", "stop"], cwd=home.parent, env=environment_of(folder), check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    story = Story(folder, environment_of(folder))
+    signal.signal(signal.SIGTERM, interrupted)
+    begun = time.monotonic()
+    try:
+        for chapter in CHAPTERS:
+            chapter(story)
+    except StoryError as error:
+        print(f"\nerror: {error}\nhint: everything is still in {folder}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if (story.folder / ".trueup").exists():
+            story.run("reconcile local stop")
+    if arguments.transcript:
+        arguments.transcript.write_text(story.markdown("Walkthrough"))
+    print(f"\nThat took {time.monotonic() - begun:.0f} seconds. The repository is {story.folder}: look around.")
+    return 0
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """This process's environment with one person, one cache and plain text, whatever the machine is set to."""
+    person = {"user.name": "Ada", "user.email": "ada@example.org", "advice.detachedHead": "false"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "TRUEUP_"))}
+    env |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TRUEUP_CACHE": str(folder / "cache"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": str(len(person)),
+        "GIT_PAGER": "cat",
+        "COLUMNS": "110",
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for place, (key, value) in enumerate(person.items()):
+        env |= {f"GIT_CONFIG_KEY_{place}": key, f"GIT_CONFIG_VALUE_{place}": value}
+    return env
+
+
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
