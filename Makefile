@@ -35,10 +35,10 @@ $(STAMP):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments." >&2; \
 	  echo "hint: on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making .venv (about 6 GB with torch; once)"; $(PYTHON) -m venv .venv; }
+	@test -x $(BIN)/pip || { echo "making .venv (about 6 GB with torch; once)"; $(PYTHON) -m venv .venv; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@$(UV) pip install --require-hashes -r requirements.lock
+	@test -t 2 && quiet= || quiet=--quiet; $(UV) pip install $$quiet --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	@rm -f .venv/.made-from-*
 	@touch $@
