@@ -58,9 +58,10 @@ def target(action: Action) -> str:
             return f"#{action.number} {action.title} (head {action.head[:7]})"
         case ApplyManifests():
             files = "1 manifest" if len(action.manifests) == 1 else f"{len(action.manifests)} manifests"
-            return f"{files} to {action.cluster}/{action.namespace} (release {short(action.release)})"
+            where = f"{action.cluster}/{action.namespace}"
+            return f"{files} of {action.subject} to {where} (release {short(action.release)})"
         case PruneWorkload():
-            return f"{', '.join(action.objects)} in {action.cluster}/{action.namespace}"
+            return f"{', '.join(action.objects)} of {action.subject} in {action.cluster}/{action.namespace}"
         case Tell():
             return action.message
         case Comment():

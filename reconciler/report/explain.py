@@ -9,7 +9,7 @@ from typing import Literal
 
 from reconciler.core.base import Frozen, Instant
 from reconciler.core.plan import Action, Hold, Verdict
-from reconciler.report import gates
+from reconciler.report import gates, verdicts
 from reconciler.report.actions import STYLES, SYMBOLS, target
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Span, Style, line, sections
@@ -77,12 +77,7 @@ def _judged(item: Judged) -> list[Block]:
     when = f" at {moment(item.judged_at)}" if item.judged_at else ""
     style: Style = gates.STYLES[verdict.verdict]
     blocks: list[Block] = [line(Span(what, "strong"), ", judged", when, ": ", Span(verdict.verdict, style))]
-    if verdict.gates:
-        blocks.append(gates.grid(verdict.gates, indent=2))
-    for objection in verdict.objections:
-        mark = Span(objection.verdict, gates.STYLES[objection.verdict])
-        blocks.append(line(mark, f"  {objection.code}: {visible(objection.what)}", indent=2, hang=4))
-    return blocks
+    return [*blocks, *verdicts.reasons(verdict)]
 
 
 def _holds(title: str, holds: tuple[Hold, ...]) -> list[Block]:

@@ -13,8 +13,17 @@ from reconciler.core.plan import Outcome, Plan
 
 def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
     """The plan with its digest, and the outcomes (null where nothing was applied)."""
+    return dump(_ticked(plan, outcomes))
+
+
+def plan_line(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
+    """The same on one line, for a stream of them (https://jsonlines.org)."""
+    return json.dumps(_ticked(plan, outcomes), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _ticked(plan: Plan, outcomes: tuple[Outcome, ...] | None) -> dict[str, Any]:
     done = None if outcomes is None else [_plain(outcome) for outcome in outcomes]
-    return dump({"digest": plan.digest, "plan": _plain(plan), "outcomes": done})
+    return {"digest": plan.digest, "plan": _plain(plan), "outcomes": done}
 
 
 def rows(items: Sequence[BaseModel]) -> str:

@@ -25,11 +25,15 @@ class Span(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One paragraph; where it has to wrap, it goes on ``hang`` columns right of ``indent``."""
+    """One paragraph; where it has to wrap, it goes on ``hang`` columns right of ``indent``.
+
+    ``whole`` ones are never wrapped: their spaces mean something.
+    """
 
     spans: tuple[Span, ...] = ()
     indent: int = 0
     hang: int = 0
+    whole: bool = False
 
 
 class Grid(NamedTuple):
@@ -75,7 +79,7 @@ def lay_out(blocks: Iterable[Block], width: int | None) -> list[Laid]:
 
 def _wrap(item: Line, width: int | None) -> list[Laid]:
     pad = Span(" " * item.indent)
-    if width is None or item.indent + _length(item.spans) <= width:
+    if width is None or item.whole or item.indent + _length(item.spans) <= width:
         return [(pad, *item.spans) if item.indent else item.spans]
     lines: list[list[Span]] = [[]]
     used = item.indent

@@ -107,6 +107,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def tick(plan: Plan, outcomes: tuple[Outcome, ...] | None) -> Line:
-    """One line for a tick of ``--watch`` in which nothing changed."""
-    return line(Span(format_instant(plan.at), "dim"), " ", *summary(plan, outcomes).spans)
+def moment(plan: Plan) -> Line:
+    """The head of one report among many."""
+    return line(Span(f"tick of {format_instant(plan.at.replace(microsecond=0))}", "dim"))

@@ -1,0 +1,72 @@
+"""`reconcile admit`: the required check on every pull request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.options import Format, Output
+from reconciler.cli.session import Session
+
+if TYPE_CHECKING:
+    from reconciler.bootstrap import Repository
+    from reconciler.ports import Source
+
+
+def admit(
+    context: typer.Context,
+    base: Annotated[
+        str, typer.Option(metavar="REV", help="What it is merged into; main as it is now by default.")
+    ] = "",
+    head: Annotated[str, typer.Option(metavar="REV", help="What would be merged.")] = "HEAD",
+    output: Output = Format.text,
+) -> None:
+    """Judge a change as every pull request is judged.
+
+    Policy, model, environment and champion are read from the base, as origin has it. Evidence is checked
+    against the registry. The head may be a commit of this clone. Exit code 1 if any of it is blocked.
+    """
+    from reconciler import bootstrap
+    from reconciler.core.errors import Terminal
+    from reconciler.core.observed import Observed
+    from reconciler.load import load
+    from reconciler.planning.admission import admit as judge
+    from reconciler.report import verdicts
+    from reconciler.sweep import sweep
+
+    session = Session.of(context)
+    repository, origin = session.repository, session.source
+    with console.working("fetching, and asking the registry"):
+        tip = origin.head()
+        base_commit = origin.resolve(base) if base else tip
+        head_source, head_commit = _head(repository, origin, head)
+        if bootstrap.is_behind(repository, base_commit, head_commit):
+            raise Terminal(
+                f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
+                hint="merge or rebase first",
+            )
+        observed = Observed(swept=sweep(session.readers, bootstrap.now()))
+        said = judge(load(origin, base_commit), load(head_source, head_commit), observed)
+    if output is Format.json:
+        console.write(verdicts.as_json(said))
+    else:
+        console.show(verdicts.blocks(said))
+    raise typer.Exit(1 if any(verdict.verdict == "block" for verdict in said) else 0)
+
+
+def _head(repository: Repository, origin: Source, revision: str) -> tuple[Source, str]:
+    """By this clone's names first, HEAD among them, and read from origin where it was pushed."""
+    from reconciler import bootstrap
+    from reconciler.core.errors import Terminal
+
+    here = bootstrap.local_commit(repository, revision)
+    try:
+        return origin, origin.resolve(here or revision)
+    except Terminal:
+        if not here:
+            raise
+    clone = bootstrap.clone_source(repository)
+    clone.head()
+    return clone, clone.resolve(here)

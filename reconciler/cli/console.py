@@ -1,0 +1,137 @@
+"""Standard output for data, standard error for everything else. Every command writes through this file.
+
+At a terminal: colour, and lines folded to its width. In a pipe: plain text, one line an item. ``NO_COLOR`` and
+``FORCE_COLOR`` are honoured (https://no-color.org), and so is ``COLUMNS``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reconciler.core.errors import TrueupError
+    from reconciler.report.layout import Block, Style
+
+STYLES: dict[Style, str] = {
+    "": "",
+    "strong": "bold",
+    "dim": "dim",
+    "good": "green",
+    "warn": "yellow",
+    "bad": "red",
+    "note": "cyan",
+}
+PATIENCE = 2.0
+"""Seconds after which a person at a terminal is told what is being waited for."""
+
+QUIET_PIPE = 141
+"""128 + SIGPIPE: the exit code of a program whose reader went away."""
+
+
+def show(blocks: Iterable[Block]) -> None:
+    """Blocks on standard output, for whoever reads it."""
+    _show(blocks, sys.stdout)
+
+
+def show_markdown(text: str) -> None:
+    """Markdown on standard output: typeset at a terminal, as it is in a pipe."""
+    if not at_terminal(sys.stdout):
+        write(text.rstrip() + "\n")
+        return
+    from rich.markdown import Markdown
+
+    rich_console(sys.stdout).print(Markdown(text))
+
+
+def write(text: str) -> None:
+    """Exactly this text on standard output."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+        raise typer.Exit(QUIET_PIPE) from None
+
+
+def note(text: str) -> None:
+    """A line for people on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def fail(error: TrueupError) -> None:
+    """``error: WHERE: WHAT`` and ``hint: ...`` on standard error."""
+    from reconciler.report.inert import visible
+    from reconciler.report.layout import Span, line
+
+    where = f"{error.where}: " if error.where else ""
+    said = visible(f"{where}{error.what.rstrip('.')}")
+    blocks: list[Block] = [line(Span("error", "bad"), f": {said}", hang=7)]
+    if error.hint:
+        blocks.append(line(Span("hint", "note"), f": {visible(error.hint)}", hang=6))
+    _show(blocks, sys.stderr)
+
+
+def at_terminal(stream: TextIO) -> bool:
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def rich_console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def abandon_stdout() -> None:
+    """After a broken pipe: let Python's last flush go nowhere instead of failing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show(blocks: Iterable[Block], stream: TextIO) -> None:
+    from reconciler.report.layout import lay_out, plain
+
+    if not at_terminal(stream):
+        if stream is sys.stdout:
+            write(plain(blocks))
+        else:
+            stream.write(plain(blocks))
+        return
+    from rich.text import Text
+
+    console = rich_console(stream)
+    for spans in lay_out(blocks, console.width):
+        console.print(Text.assemble(*((span.text, STYLES[span.style]) for span in spans)), soft_wrap=True)
+
+
+@contextmanager
+def working(what: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Say ``what`` takes so long, on standard error, at a terminal, once it has taken ``patience`` seconds."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    done = threading.Event()
+
+    def say() -> None:
+        if done.wait(patience):
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status(f"[dim]{what}[/dim]", spinner="line"):
+            done.wait()
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()

@@ -1,0 +1,107 @@
+"""`reconcile explain`: why one model is where it is, gate by gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.options import Format, Output
+from reconciler.cli.session import Session
+
+if TYPE_CHECKING:
+    from reconciler.core.base import Subject
+    from reconciler.loop import Planned
+    from reconciler.report.explain import Judged
+
+
+def explain(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="As in digits.")],
+    env: Annotated[str, typer.Argument(metavar="ENV", help="As in production.")],
+    output: Output = Format.text,
+) -> None:
+    """Say why a model is where it is: gates, holds, what is next."""
+    from reconciler.bootstrap import now
+    from reconciler.core.base import Subject
+    from reconciler.loop import plan_once
+    from reconciler.planning.view import View
+    from reconciler.report import explain as report
+    from reconciler.report import json
+    from reconciler.report import status as matrix
+
+    session = Session.of(context)
+    with console.working("asking the registry, the workflows, the forge and the cluster"):
+        planned = plan_once(session.readers, now())
+    desired, observed, plan = planned
+    subject = _known(planned, env, model)
+    view = View(desired, observed)
+    release = desired.releases.get(str(subject))
+    verified = {str(subject): view.verified_at(env, release) if release else None}
+    rows = matrix.rows(desired, observed.swept, plan, verified)
+    row = next(row for row in rows if (row.environment, row.model) == (env, model))
+    training = Subject(model=model)
+    told = report.Explanation(
+        row=row,
+        policy=desired.environments[env].policy,
+        judged=tuple(_judged(planned, subject)),
+        holds=tuple(hold for hold in plan.holds if hold.subject == subject),
+        training=tuple(hold for hold in plan.holds if hold.subject == training),
+        next=tuple(action for action in plan.actions if action.subject in (subject, training)),
+    )
+    if output is Format.json:
+        console.write(json.dump(told.model_dump(mode="json", by_alias=True)))
+    else:
+        console.show(report.blocks(told))
+
+
+def _known(planned: Planned, env: str, model: str) -> Subject:
+    """The subject, if Git knows it; arguments the wrong way round are a common slip."""
+    from reconciler.core.base import Subject
+    from reconciler.core.errors import Terminal
+
+    subjects = {(subject.environment, subject.model) for subject in planned.desired.subjects}
+    if (env, model) in subjects and env in planned.desired.environments:
+        return Subject(environment=env, model=model)
+    if (model, env) in subjects:
+        raise Terminal(f"{model} is an environment", hint=f"reconcile explain {env} {model}")
+    pairs = ", ".join(sorted(f"{name} {where}" for where, name in subjects if where))
+    raise Terminal(f"{model} is not wanted in {env}", hint=f"main has {pairs or 'no model in an environment'}")
+
+
+def _judged(planned: Planned, subject: Subject) -> Iterator[Judged]:
+    """What the planner judged of this subject, and what let the present pin in."""
+    from reconciler.core.observed import ForgeSweep
+    from reconciler.core.plan import OpenPullRequest
+    from reconciler.planning.admission import admit_pin, admit_subject
+    from reconciler.report.explain import Judged
+
+    desired, observed, plan = planned
+    for action in plan.actions:
+        if isinstance(action, OpenPullRequest) and action.subject == subject:
+            summary = action.summary
+            yield Judged(
+                about="candidate", version=summary.to_version, judged_at=plan.at, verdict=summary.verdict
+            )
+    for hold in plan.holds:
+        if hold.subject == subject and hold.verdict is not None:
+            yield Judged(about="candidate", judged_at=plan.at, verdict=hold.verdict)
+    pulls = observed.swept.forge.open if isinstance(observed.swept.forge, ForgeSweep) else {}
+    for number, proposal in sorted(observed.proposals.items()):
+        marker = pulls[number].marker if number in pulls else None
+        if marker is None or (marker.environment, marker.model) != (subject.environment, subject.model):
+            continue
+        pinned = proposal.state.releases.get(str(subject))
+        yield Judged(
+            about="proposal",
+            version=pinned.pin.version if pinned else "",
+            pull_request=number,
+            judged_at=plan.at,
+            verdict=admit_subject(desired, proposal.state, observed, subject),
+        )
+    history, release = observed.pins.get(str(subject)), desired.releases.get(str(subject))
+    verdict = admit_pin(history, observed, subject) if history else None
+    if history and release and verdict:
+        yield Judged(about="pin", version=release.pin.version, judged_at=history.at, verdict=verdict)

@@ -1,0 +1,99 @@
+"""`reconcile history`: what an environment has had of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.options import Format, Output, Pair
+from reconciler.cli.session import Session, subject_of
+
+if TYPE_CHECKING:
+    from reconciler.core.base import Subject
+    from reconciler.ports import Source
+    from reconciler.report.history import Change
+
+
+def history(
+    context: typer.Context,
+    pair: Pair,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="INSTANT", help="What main had then, in full; as in 2026-03-01T12:00:00Z."
+        ),
+    ] = "",
+    output: Output = Format.text,
+) -> None:
+    """List the releases an environment has had of a model.
+
+    Since when, verified or failed, on what grounds and by which pull request. With --at, the one that main had
+    then, and the numbers that let it in.
+    """
+    from reconciler.core.observed import RegistrySweep
+    from reconciler.report import history as report
+    from reconciler.report import json
+
+    subject = subject_of(pair)
+    instant = _instant(at) if at else None
+    session = Session.of(context)
+    with console.working("reading the history of main"):
+        readers = session.readers
+        changes = tuple(_changes(session.source, subject))
+        sweeps = {name: reader.sweep() for name, reader in readers.registries.items()}
+        entries = report.entries(
+            changes,
+            readers.forge.merged(),
+            {name: swept for name, swept in sweeps.items() if isinstance(swept, RegistrySweep)},
+            subject.environment,
+        )
+    if instant is None:
+        console.write(json.rows(entries)) if output is Format.json else console.show(
+            report.blocks(entries, subject)
+        )
+        return
+    entry = report.in_effect(entries, instant)
+    if output is Format.json:
+        console.write(json.rows([entry] if entry else []))
+    else:
+        console.show(report.details(entry, subject, instant))
+
+
+def _changes(source: Source, subject: Subject) -> Iterator[Change]:
+    """The Release at each commit of main that changed it, newest first. What does not parse is skipped."""
+    from reconciler.core.documents import Release, evidence_path, release_path
+    from reconciler.core.evidence import EvidenceBundle
+    from reconciler.core.strict_yaml import read
+    from reconciler.core.validation import validate
+    from reconciler.report.history import Change
+
+    path = release_path(subject.environment, subject.model)
+    beside = evidence_path(subject.environment, subject.model)
+    source.head()
+    for commit in source.log(path):
+        files = source.files(commit.oid)
+        oids = {name: files[name].oid for name in (path, beside) if name in files}
+        texts = source.read(oids.values())
+        if path not in oids:
+            yield Change(commit.oid, commit.at, commit.author, None)
+            continue
+        release = validate(Release, read(texts[oids[path]], path))
+        if not isinstance(release, Release):
+            console.note(f"{path} at {commit.oid[:7]} does not parse: {release[0].what}")
+            continue
+        bundle = EvidenceBundle.model_validate_json(texts[oids[beside]]) if beside in oids else None
+        yield Change(commit.oid, commit.at, commit.author, release, bundle)
+
+
+def _instant(text: str) -> datetime:
+    from reconciler.core.errors import Terminal
+
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Terminal(f"{text!r} is not an instant", hint="write it as in 2026-03-01T12:00:00Z") from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,0 +1,26 @@
+"""Options that several commands share. Cheap to import: ``--help`` reads only such files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """What standard output carries."""
+
+    text = "text"
+    json = "json"
+
+
+class PlanFormat(StrEnum):
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="Text for people, JSON for programs.")]
+Pair = Annotated[str, typer.Argument(metavar="ENV/MODEL", help="As in production/digits.")]
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The pull request's number.")]

@@ -1,0 +1,153 @@
+"""`reconcile`: one tick, or one every so often. The root command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.options import PlanFormat
+from reconciler.cli.session import Session
+
+if TYPE_CHECKING:
+    from reconciler.core.plan import Outcome, Plan
+    from reconciler.loop import Scope
+
+WATCH_INTERVAL = 30
+"""Seconds between ticks where ``--watch`` does not say."""
+
+
+def reconcile(  # noqa: PLR0917 - the parser names them
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and why. Write nothing.")
+    ] = False,
+    env: Annotated[str, typer.Option(metavar="ENV", help="This environment only.")] = "",
+    model: Annotated[str, typer.Option(metavar="MODEL", help="This model only.")] = "",
+    watch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="[SECONDS]",
+            help=f"Tick again and again, every {WATCH_INTERVAL} seconds unless said otherwise.",
+        ),
+    ] = None,
+    expect: Annotated[
+        str,
+        typer.Option(metavar="DIGEST", help="Do nothing unless the plan is still the one with this digest."),
+    ] = "",
+    output: Annotated[
+        PlanFormat, typer.Option("--output", "-o", help="How to write the plan.")
+    ] = PlanFormat.text,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="0: nothing to do. 2: changes. 1: an error.")
+    ] = False,
+    directory: Annotated[
+        Path, typer.Option("-C", metavar="DIRECTORY", show_default=False, help="As if started there.")
+    ] = Path(),
+) -> None:
+    """Keep models, registry and clusters true to what Git says.
+
+    Without a command: one tick. It compares main with the registry, the workflows, the pull requests and the
+    cluster, does the smallest thing that brings them nearer, and stops.
+    """
+    context.obj = directory
+    if context.invoked_subcommand is not None:
+        _refuse_with(context, dry_run or env or model or watch is not None or expect or detailed_exitcode)
+        return
+    from reconciler.loop import Scope
+
+    ticks = Ticks(directory, Scope(environment=env, model=model), dry_run, expect, output)
+    if watch is None:
+        raise typer.Exit(exit_code(*ticks.tick(), detailed_exitcode))
+    ticks.forever(max(watch, 0))
+
+
+def exit_code(plan: Plan, outcomes: tuple[Outcome, ...] | None, detailed: bool = False) -> int:
+    """1 where something failed, a tripwire stopped a class, or (detailed) a source could not be read."""
+    if plan.tripped or any(outcome.result == "failed" for outcome in outcomes or ()):
+        return 1
+    if not detailed:
+        return 0
+    return 1 if plan.gaps else 2 if plan.actions else 0
+
+
+class Ticks:
+    """Ticks of one invocation. Connected once, and again when the Platform document changes."""
+
+    def __init__(self, directory: Path, scope: Scope, dry_run: bool, expect: str, output: PlanFormat) -> None:
+        self._directory, self._scope, self._dry_run, self._expect = directory, scope, dry_run, expect
+        self._output = output
+        self._session: Session | None = None
+        self._said: object = None
+
+    def tick(self, *, only_news: bool = False) -> tuple[Plan, tuple[Outcome, ...] | None]:
+        """Plan and, unless dry, apply; then report. ``only_news``: nothing where it would repeat the last."""
+        from reconciler.bootstrap import now
+        from reconciler.loop import plan_once, run_once
+
+        with console.working("comparing Git with the registry, the workflows, the forge and the cluster"):
+            session = self._session = self._session or Session(self._directory)
+            outcomes: tuple[Outcome, ...] | None = None
+            if self._dry_run:
+                planned = plan_once(session.readers, now(), self._scope)
+            else:
+                planned, outcomes = run_once(session.readers, session.writers, now, self._scope, self._expect)
+        if self._dry_run:
+            _check_expectation(planned.plan, self._expect)
+        if planned.desired.platform != session.platform:
+            self._session = None
+        plan = planned.plan
+        news = (plan.actions, plan.gaps, plan.tripped, [(h.subject, h.code, h.reason) for h in plan.holds])
+        if not only_news or plan.actions or news != self._said:
+            self._report(plan, outcomes, only_news)
+        self._said = news
+        return plan, outcomes
+
+    def forever(self, seconds: int) -> None:
+        """Until interrupted. A tick that fails is reported, and the next one goes on."""
+        from reconciler.core.errors import TrueupError
+
+        while True:
+            try:
+                self.tick(only_news=True)
+            except TrueupError as error:
+                console.fail(error)
+                self._session = None
+            with console.working(f"waiting {seconds} s for the next tick; Ctrl-C ends", patience=0.5):
+                time.sleep(seconds)
+
+    def _report(self, plan: Plan, outcomes: tuple[Outcome, ...] | None, one_of_many: bool) -> None:
+        from reconciler.report import json, layout, markdown, text
+
+        match self._output:
+            case PlanFormat.json:
+                console.write(json.plan_line(plan, outcomes) if one_of_many else json.plan(plan, outcomes))
+            case PlanFormat.markdown:
+                console.write(markdown.plan(plan, outcomes))
+            case PlanFormat.text:
+                head = [layout.BLANK, text.moment(plan)] if one_of_many else []
+                console.show([*head, *text.plan(plan, outcomes)])
+
+
+def _check_expectation(plan: Plan, expect: str) -> None:
+    from reconciler.core.errors import Terminal
+
+    if expect and plan.digest.removeprefix("sha256:")[:12] != expect.removeprefix("sha256:")[:12]:
+        raise Terminal(
+            f"the plan's digest is {plan.digest}, not {expect}",
+            hint="something changed since it was reviewed; review it again: reconcile --dry-run",
+        )
+
+
+def _refuse_with(context: typer.Context, given: object) -> None:
+    from reconciler.core.errors import Terminal
+
+    if given:
+        raise Terminal(
+            f"options of a tick mean nothing to {context.invoked_subcommand!r}",
+            where="reconcile",
+            hint=f"reconcile {context.invoked_subcommand} --help",
+        )

@@ -1,0 +1,61 @@
+"""`reconcile render`: the manifests of the Releases in the working tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.session import Session, subject_of
+
+
+def render(
+    context: typer.Context,
+    pair: Annotated[
+        str, typer.Argument(metavar="[ENV/MODEL]", show_default=False, help="This release only.")
+    ] = "",
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print nothing but differences to what is committed; exit code 1 if any."),
+    ] = False,
+) -> None:
+    """Print the Kubernetes manifests of releases, or check them."""
+    from reconciler.bootstrap import folder_source
+    from reconciler.core.desired import blob_id
+    from reconciler.core.documents import rendered_folder
+    from reconciler.core.errors import Terminal
+    from reconciler.load import load
+    from reconciler.planning.renderers import render as render_release
+
+    wanted = str(subject_of(pair)) if pair else ""
+    source = folder_source(Session.of(context).repository)
+    state = load(source, source.head())
+    if wanted and wanted not in state.releases:
+        raise Terminal(
+            "there is no such release", where=wanted, hint="reconcile validate shows what does not parse"
+        )
+    different = 0
+    for key in sorted(state.releases.keys() | state.rendered.keys()):
+        environment_name, _, model = key.partition("/")
+        release, environment = state.releases.get(key), state.environments.get(environment_name)
+        if (wanted and key != wanted) or environment is None:
+            continue
+        files = render_release(environment_name, environment, model, release) if release else {}
+        folder = rendered_folder(environment_name, model)
+        if not check:
+            for name, text in sorted(files.items()):
+                console.write(f"---\n# {folder}/{name}\n{text}")
+            continue
+        committed = state.rendered.get(key, {})
+        for name in sorted(files.keys() | committed.keys()):
+            if name not in files:
+                console.write(f"{folder}/{name}: belongs to no release\n")
+            elif name not in committed:
+                console.write(f"{folder}/{name}: is missing\n")
+            elif committed[name] != blob_id(files[name]):
+                console.write(f"{folder}/{name}: is not what this Release renders to\n")
+            else:
+                continue
+            different += 1
+    raise typer.Exit(1 if different else 0)

@@ -1,0 +1,43 @@
+"""`reconcile rollback`: a person asks for the last verified release back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.options import Pair
+from reconciler.cli.session import Session, subject_of
+
+
+def rollback(
+    context: typer.Context,
+    pair: Pair,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="What is wrong with the present release.")],
+) -> None:
+    """Open a pull request back to the last verified release.
+
+    The same pull request rejects the present release, so that it is not proposed again.
+    """
+    from reconciler.bootstrap import now
+    from reconciler.loop import plan_once
+    from reconciler.planning.rollback import by_hand
+    from reconciler.report.pull_request import body
+
+    subject = subject_of(pair)
+    session = Session.of(context)
+    with console.working("asking the registry, the workflows, the forge and the cluster"):
+        desired, observed, _ = plan_once(session.readers, now())
+        wanted = by_hand(desired, observed, subject, reason)
+        number = session.writers.forge.open(
+            branch=wanted.branch,
+            base=wanted.base,
+            title=wanted.title,
+            body=body(wanted.summary, wanted.marker),
+            files=wanted.files,
+            draft=wanted.draft,
+            labels=wanted.labels,
+        )
+    console.write(f"#{number}\n")
+    console.note(f"{wanted.title}: {wanted.summary.merges}")

@@ -1,0 +1,48 @@
+"""Admission verdicts, for a required check's log. Called by ``reconcile admit`` and ``explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.core.plan import Verdict
+from reconciler.report import gates, json
+from reconciler.report.inert import visible
+from reconciler.report.layout import Block, Line, Span, line, sections
+
+
+def blocks(verdicts: Sequence[Verdict]) -> list[Block]:
+    """One section a subject, then whether all of it may be merged."""
+    return sections(*(_one(verdict) for verdict in verdicts), [summary(verdicts)])
+
+
+def _one(verdict: Verdict) -> list[Block]:
+    said = Span(verdict.verdict, gates.STYLES[verdict.verdict])
+    head = line(Span(str(verdict.subject), "strong"), f" ({verdict.grounds}): ", said)
+    return [head, *reasons(verdict)]
+
+
+def reasons(verdict: Verdict) -> list[Block]:
+    """The gates, then the objections, a block before a review."""
+    blocks: list[Block] = [gates.grid(verdict.gates, indent=2)] if verdict.gates else []
+    for objection in sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict]):
+        mark = Span(objection.verdict, gates.STYLES[objection.verdict])
+        blocks.append(line(mark, f"  {objection.code}: {visible(objection.what)}", indent=2, hang=4))
+    return blocks
+
+
+def summary(verdicts: Sequence[Verdict]) -> Line:
+    if not verdicts:
+        return line("Nothing to admit: no release, manifest or document that is judged changes.")
+    said = [verdict.verdict for verdict in verdicts]
+    if "block" in said:
+        return line(Span("Not admissible", "bad"), f": {said.count('block')} of {len(said)} blocked.")
+    if "review" in said:
+        return line(Span("A person decides", "warn"), f": {said.count('review')} of {len(said)} for review.")
+    return line(Span("Admissible.", "good"))
+
+
+def as_json(verdicts: Sequence[Verdict]) -> str:
+    """Each verdict with its answer, which is a property of it and not a field."""
+    return json.dump(
+        [{"verdict": v.verdict, **v.model_dump(mode="json", by_alias=True)} for v in verdicts],
+    )
