@@ -66,7 +66,7 @@ def registry_errors(where: str) -> Iterator[None]:
         away = isinstance(transport, (requests.RequestException, OSError)) and not isinstance(
             transport, FileNotFoundError
         )
-        status = error.get_http_status_code()
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
         if away or status == HTTPStatus.TOO_MANY_REQUESTS or status > HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Retryable(f"the registry did not answer: {error.message}", where=where) from error
         raise Terminal(str(error.message), where=where) from error

@@ -55,7 +55,8 @@ class Pointer(NamedTuple):
 
 def read_pointer(source: Path, path: str) -> Pointer:
     """Parse a ``.dvc`` file of DVC 3 that tracks one file. Terminal for anything else."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         document: Any = YAML(typ="safe").load(source / path)

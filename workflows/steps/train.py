@@ -120,7 +120,7 @@ def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:
 
 
 def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: Path) -> None:
-    """Write the MLflow model and try it on ``example``; Terminal if its answer is not what the contract asks."""
+    """Write the MLflow model and try it on ``example``; Terminal if its answer breaks the contract."""
     import mlflow
     import pandas as pd
 

@@ -1,0 +1,96 @@
+"""What all measurements share: their command line, the versions they are asked about, and their evidence."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconciler.core.digests import evidence_key, sha256
+from reconciler.core.errors import Terminal
+from reconciler.core.evidence import CATALOGUE, Evidence, MeasuredOn, Metric
+from workflows.model_files import registry_errors
+from workflows.steps.recording import run_of, upload, write_outputs
+
+log = logging.getLogger(__name__)
+
+Inputs = Mapping[str, str | tuple[str, ...]]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the evaluation rows")
+    parser.add_argument("--registered-name", required=True)
+    parser.add_argument("--candidate-version", required=True)
+    parser.add_argument("--key", required=True, help="the evidence key")
+    parser.add_argument("--inputs", required=True, help="JSON object: exactly what the catalogue declares")
+    parser.add_argument("--commit", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--workflow", required=True, help="this workflow's name")
+    parser.add_argument("--out", type=Path, required=True, help="OUT/evidence-uri and OUT/evidence-sha256")
+
+
+def parse_inputs(measurement: str, text: str, *, key: str) -> Inputs:
+    """The inputs, if they are those that the catalogue declares and make this key; else Terminal."""
+    declared = CATALOGUE[measurement]
+    try:
+        inputs = TypeAdapter(dict[str, str | tuple[str, ...]]).validate_json(text)
+    except ValidationError as error:
+        raise Terminal(
+            f"is not a JSON object of texts: {error.errors()[0]['msg']}", where="--inputs"
+        ) from error
+    if set(inputs) != set(declared.inputs):
+        raise Terminal(
+            f"has {', '.join(sorted(inputs))}; {measurement} declares {', '.join(sorted(declared.inputs))}",
+            where="--inputs",
+        )
+    if evidence_key(measurement, declared.recipe, inputs) != key:
+        raise Terminal(
+            f"does not make the key {key}",
+            where="--inputs",
+            hint="the reconciler that asked and the image that measures have different catalogues",
+        )
+    return inputs
+
+
+def publish(
+    measurement: str, metrics: Mapping[str, Metric], inputs: Inputs, options: argparse.Namespace
+) -> None:
+    """Upload the evidence to this workflow's MLflow run, and write where it is and its SHA-256."""
+    import mlflow
+
+    with registry_errors(options.registered_name):
+        client = mlflow.MlflowClient()
+        record = run_of(
+            client,
+            workflow=options.workflow,
+            experiment=options.registered_name,
+            tags={
+                "trueup.model": options.model,
+                "trueup.measurement": measurement,
+                "trueup.candidate": f"{options.registered_name}/{options.candidate_version}",
+                "mlflow.source.git.commit": options.commit,
+            },
+        )
+        evidence = Evidence(
+            measurement=measurement,
+            recipe=CATALOGUE[measurement].recipe,
+            key=options.key,
+            inputs=dict(inputs),
+            measured_on=MeasuredOn(image=options.image, commit=options.commit, run=record.info.run_id),
+            at=datetime.now(UTC).replace(microsecond=0),
+            metrics=dict(metrics),
+        )
+        content = evidence.to_bytes()
+        uri = upload(client, record, path=f"evidence/{measurement}-{options.key}.json", content=content)
+        for name, metric in metrics.items():
+            if (value := metric.overall.candidate.value) is not None:
+                client.log_metric(record.info.run_id, f"{measurement}.{name}", value)
+        client.set_terminated(record.info.run_id)
+    write_outputs(options.out, evidence_uri=uri, evidence_sha256=sha256(content))
+    for name, metric in metrics.items():
+        log.info("%s.%s: %s", measurement, name, metric.overall.model_dump_json(exclude_defaults=True))

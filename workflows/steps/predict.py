@@ -1,0 +1,65 @@
+"""Predictions of one model folder, made in a process of its own.
+
+Two versions of a model bring modules of the same names (``network``), and Python keeps one of a name: scored
+in one process, the champion would run the candidate's code. The steps `evaluate` and `parity` call
+:func:`predict`; the process itself is ``python -m workflows.steps.predict MODEL ROWS OUT``, with Parquet files.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.core.errors import Terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def predict(model: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """What the model in this folder predicts for raw rows, in their order.
+
+    Terminal, with the last line that the process wrote, where it fails or gives another number of rows.
+    """
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as folder:
+        given, answer = Path(folder) / "rows.parquet", Path(folder) / "predictions.parquet"
+        rows.to_parquet(given)
+        command = [sys.executable, "-m", "workflows.steps.predict", str(model), str(given), str(answer)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            sys.stderr.write(done.stderr)
+            said = done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"]
+            raise Terminal(f"does not predict: {said[-1]}", where=model.name)
+        predictions: pd.DataFrame = pd.read_parquet(answer)
+    if len(predictions) != len(rows) or "prediction" not in predictions.columns:
+        raise Terminal(
+            f"gave {len(predictions)} rows of {', '.join(predictions.columns)} for {len(rows)} rows",
+            where=model.name,
+        )
+    return predictions
+
+
+def main(model: str, rows: str, out: str) -> None:
+    """The body of the process."""
+    import mlflow
+    import pandas as pd
+
+    sys.dont_write_bytecode = True
+    answer = mlflow.pyfunc.load_model(model).predict(pd.read_parquet(rows))
+    if not isinstance(answer, pd.DataFrame):
+        raise TypeError(f"predicts {type(answer).__name__}, not a DataFrame")
+    answer.to_parquet(out)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(f"{type(error).__name__}: {error}".splitlines()[0])
