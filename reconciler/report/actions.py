@@ -45,7 +45,8 @@ def target(action: Action) -> str:
         case MarkVersion():
             return f"{action.name} version {action.version}: {action.tag}"
         case MoveAlias():
-            return f"{action.name}@{action.alias}: {action.current or 'nothing'} -> version {action.version}"
+            before = f"version {action.current}" if action.current else "nothing"
+            return f"{action.name}@{action.alias}: {before} -> version {action.version}"
         case RemoveAlias():
             return f"{action.name}@{action.alias}: version {action.current} -> nothing"
         case UpdatePullRequest():

@@ -57,8 +57,8 @@ def _headline(told: Explanation) -> list[Block]:
     since = f" since {moment(row.since)}" if row.since else ""
     blocks: list[Block] = [line(subject, f" has version {row.version}, {row.state}{since}.")]
     facts = [("digest", row.digest), ("endpoint", row.endpoint), ("alias", _alias(row))]
-    blocks += [line(f"{name:<10}{text}", indent=2, hang=10) for name, text in facts if text]
-    return blocks
+    told_facts = (line(f"{name:<10}{text}", indent=2, hang=10) for name, text in facts if text)
+    return blocks + [fact._replace(whole=True) for fact in told_facts]
 
 
 def _alias(row: Row) -> str:
@@ -106,4 +106,4 @@ def _next(told: Explanation) -> list[Block]:
     person = next((hold for hold in holds if hold.person), None)
     if person is None:
         return [line(Span("Next", "strong"), ": nobody has to act; a later tick goes on.")]
-    return [line(Span("Next", "strong"), f": a person. {visible(person.reason)}")]
+    return [line(Span("Next", "strong"), f": a person has to act ({person.code}).")]

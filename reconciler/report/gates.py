@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from reconciler.core.plan import GateVerdict, Outcome_
 from reconciler.report.inert import visible
-from reconciler.report.layout import Grid, Style, cell
+from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 
-HEAD = ("GATE", "ASKED", "VALUE", "INTERVAL", "N", "CHAMPION", "VERDICT", "WHY")
+HEAD = ("GATE", "ASKED", "VALUE", "CHAMPION", "INTERVAL", "N", "VERDICT")
 STYLES: dict[Outcome_, Style] = {"pass": "good", "review": "warn", "block": "bad"}
 SEVERITY: dict[Outcome_, int] = {"block": 0, "review": 1, "pass": 2}
 
@@ -41,20 +41,41 @@ def champion(gate: GateVerdict, among: Sequence[GateVerdict]) -> str:
     return "no champion" if alone else number(gate.champion)
 
 
-def grid(gates: Sequence[GateVerdict], indent: int = 0) -> Grid:
-    """Every gate, those that do not pass first."""
+def blocks(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
+    """Every gate as a row, those that do not pass first, and why those do not."""
+    if not gates:
+        return []
     ordered = sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
-    rows = tuple(
-        (
-            cell(visible(name(gate)), "strong"),
-            cell(visible(gate.asked)),
-            cell(number(gate.value)),
-            cell(interval(gate)),
-            cell(gate.n or ""),
-            cell(champion(gate, gates)),
-            cell(said(gate), STYLES[gate.verdict]),
-            cell(visible(gate.why)),
+    rows = tuple(_row(gate, gates) for gate in ordered)
+    narrow = tuple(each for row in rows for each in _folded(row, indent))
+    reasons = [
+        line(
+            Span(said(gate), STYLES[gate.verdict]), f"  {gate.gate}: {visible(gate.why)}", indent=indent, hang=4
         )
         for gate in ordered
+        if gate.verdict != "pass" or gate.waived
+    ]
+    return [Grid(HEAD, rows, indent, narrow), *reasons]
+
+
+def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:
+    return (
+        cell(visible(name(gate)), "strong"),
+        cell(visible(gate.asked)),
+        cell(number(gate.value)),
+        cell(champion(gate, among)),
+        cell(interval(gate)),
+        cell(gate.n or ""),
+        cell(said(gate), STYLES[gate.verdict]),
     )
-    return Grid(HEAD, rows, indent)
+
+
+def _folded(row: tuple[Span, ...], indent: int) -> tuple[Line, ...]:
+    """The same on two lines, for a narrow terminal."""
+    gate, asked, value, against, between, samples, verdict = row
+    numbers = f"{value.text} against {against.text}, {between.text}, n {samples.text}"
+    numbers = numbers.replace(" against no", ", no").replace(" against -", "").replace(", -", "")
+    return (
+        line(verdict, "  ", gate, f"  {asked.text}", indent=indent, hang=4),
+        line(numbers, indent=indent + 4, hang=2),
+    )

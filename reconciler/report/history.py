@@ -18,7 +18,7 @@ from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import RegistrySweep
 from reconciler.report.gates import number
 from reconciler.report.inert import visible
-from reconciler.report.layout import Block, Grid, Style, cell, line, sections
+from reconciler.report.layout import Block, Grid, Line, Style, cell, line, sections
 from reconciler.report.status import moment
 
 Result = Literal["verified", "failed", "superseded", "in flight", "removed"]
@@ -224,7 +224,7 @@ def details(entry: Entry | None, subject: Subject, at: datetime) -> list[Block]:
     ]
     facts += [(f"  {name}", source) for name, source in entry.sources.items()]
     width = max(len(name) for name, text in facts if text) + 2
-    told: list[Block] = [line(f"{name.ljust(width)}{text}", hang=width) for name, text in facts if text]
+    told: list[Block] = [_fact(name.ljust(width), text) for name, text in facts if text]
     numbers = Grid(
         ("METRIC", "VALUE", "INTERVAL", "N", "CHAMPION"),
         tuple(
@@ -241,7 +241,12 @@ def details(entry: Entry | None, subject: Subject, at: datetime) -> list[Block]:
     return sections([line(f"{subject} at {moment(at)}")], told, [numbers] if numbers.rows else [])
 
 
+def _fact(name: str, text: str) -> Line:
+    """A digest or an address stays on its line, whatever the width, so that it can be copied."""
+    return line(name, text, hang=len(name))._replace(whole=" " not in text)
+
+
 def _result(entry: Entry) -> str:
     when = [f"verified {moment(entry.verified_at)}"] if entry.verified_at else []
     when += [f"failed {moment(entry.failed_at)}"] if entry.failed_at else []
-    return f"{entry.result} ({', '.join(when)})" if when else entry.result
+    return ", ".join(when) or entry.result

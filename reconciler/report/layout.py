@@ -37,11 +37,15 @@ class Line(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Columns under a head, as kubectl prints them. The last column may hold sentences."""
+    """Columns under a head, as kubectl prints them. The last column may hold sentences.
+
+    ``narrow`` takes the table's place where it does not fit; without, each row becomes a record.
+    """
 
     head: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
     indent: int = 0
+    narrow: tuple[Line, ...] = ()
 
 
 Block = Line | Grid
@@ -129,6 +133,8 @@ def _grid(grid: Grid, width: int | None) -> list[Laid]:
     if width is not None:
         fixed = grid.indent + sum(widths[:-1]) + 2 * (len(widths) - 1)
         if fixed + widths[-1] > width:
+            if grid.narrow:
+                return lay_out(grid.narrow, width)
             if width - fixed < MIN_LAST_COLUMN:
                 return _records(grid, width)
             widths[-1] = width - fixed

@@ -42,7 +42,7 @@ def _gate(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[str, ...]:
     verdict = said(gate)
     return (
         code(name(gate), 60),
-        inert(gate.asked, 100) or "-",
+        code(gate.asked, 100),
         number(gate.value) or "-",
         interval(gate) or "-",
         str(gate.n or "-"),
@@ -77,10 +77,8 @@ def _subject(subject: Subject, plan: Plan, became: dict[str, Outcome]) -> str:
             continue
         outcome = became.get(action.key)
         result = f" · **{outcome.result}** {inert(outcome.detail)}".rstrip() if outcome else ""
-        symbol = SYMBOLS[action.kind]
-        items.append(
-            f"- {code(f'{symbol} {action.kind}')} {inert(target(action))}{result}<br>{inert(action.reason)}"
-        )
+        what = code(f"{SYMBOLS[action.kind]} {action.kind}  {target(action)}")
+        items.append(f"- {what}{result}<br>{inert(action.reason)}")
     for hold in plan.holds:
         if hold.subject != subject:
             continue

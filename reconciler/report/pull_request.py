@@ -35,7 +35,7 @@ def body(summary: Summary, marker: Marker) -> str:
         inert(summary.headline),
         _change(summary),
         *_gates(summary),
-        *_list("Objections", [inert(text) for text in _objections(summary)]),
+        *_list("What speaks against it", [inert(text) for text in _objections(summary)]),
         *_list("Notes", [inert(note) for note in summary.notes]),
         *_lineage(summary),
         *_section("What merges it", inert(summary.merges)),
@@ -119,9 +119,8 @@ def _evidence(summary: Summary) -> str:
         parts.append(f"The numbers above are committed here, in {code(bundle)}; the verdict replays from them.")
     parts.append(f"What changes in the cluster is the difference in {code(rendered)}.")
     if summary.verdict.inputs:
-        parts.append(
-            f"An approval is for the inputs {code(summary.verdict.inputs[:19])} and asked again if they change."
-        )
+        inputs = code(summary.verdict.inputs[:19])
+        parts.append(f"An approval counts for the inputs {inputs} and is asked for again if they change.")
     return " ".join(parts)
 
 

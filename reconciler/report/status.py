@@ -15,7 +15,7 @@ from reconciler.core.documents import Release
 from reconciler.core.observed import ClusterSweep, Gap, RegistrySweep, Swept, Workload
 from reconciler.core.plan import Plan
 from reconciler.report.inert import visible
-from reconciler.report.layout import Block, Grid, Span, Style, cell, line, sections
+from reconciler.report.layout import BLANK, Block, Grid, Span, Style, cell, line, sections
 
 State = Literal[
     "none",  # nothing is pinned
@@ -176,6 +176,7 @@ def blocks(
         ]
     said: list[Block] = []
     for subject, reasons in _why(table, about_training):
+        said += [BLANK] if said else []
         said.append(line(Span(subject, "strong")))
         for reason in reasons:
             style: Style = "warn" if reason.person else "note"

@@ -69,8 +69,8 @@ def _hold(hold: Hold) -> list[Block]:
         line(Span(f"{symbol} hold", style), Span(f"  {hold.code}"), indent=2, hang=4),  # type: ignore[arg-type]
         line(Span(visible(hold.reason), "dim"), indent=6),
     ]
-    if hold.verdict is not None and hold.verdict.gates:
-        blocks.append(gates.grid(hold.verdict.gates, indent=6))
+    if hold.verdict is not None:
+        blocks += gates.blocks([gate for gate in hold.verdict.gates if gate.verdict != "pass"], indent=6)
     return blocks
 
 
@@ -89,7 +89,7 @@ def summary(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> Line:
     rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}."
     if not plan.actions:
         looked = count(plan.subjects, "subject")
-        return line(Span("No changes.", "strong"), f" {looked} at {plan.revision[:7]}: {rest}")
+        return line(Span("No changes.", "strong"), f" {looked} at {plan.revision[:7]}, {rest}")
     digest = f" digest {short(plan.digest)}"
     if outcomes is None:
         return line(Span("Plan:", "strong"), f" {count(len(plan.actions), 'action')}, {rest}{digest}")

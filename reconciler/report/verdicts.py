@@ -23,7 +23,7 @@ def _one(verdict: Verdict) -> list[Block]:
 
 def reasons(verdict: Verdict) -> list[Block]:
     """The gates, then the objections, a block before a review."""
-    blocks: list[Block] = [gates.grid(verdict.gates, indent=2)] if verdict.gates else []
+    blocks = gates.blocks(verdict.gates, indent=2)
     for objection in sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict]):
         mark = Span(objection.verdict, gates.STYLES[objection.verdict])
         blocks.append(line(mark, f"  {objection.code}: {visible(objection.what)}", indent=2, hang=4))
