@@ -1,0 +1,330 @@
+"""The embedded workflow engine: Argo WorkflowTemplates as processes of this machine. It is not a second Argo.
+
+Made by :mod:`reconciler.bootstrap`. Each run is a folder ``engine/runs/NAME`` with a process of its own
+(:mod:`.run_workflow`), which outlives the reconciler that submitted it::
+
+    run.json     what was submitted          lock        held by the runner for as long as it lives; its pid
+    status.json  where it is now, atomic     src/        the repository at the commit of the submission
+    logs/        one file a node             tasks/      what each attempt sees as /trueup
+
+A run is made by one rename, and started by whoever holds its lock while it has no status: there is never a
+second run of a name and never a second runner, whoever is killed when. No process id is trusted across a
+restart: the lock says whether the runner lives, and a cookie in the environment finds what a dead one left.
+:mod:`.workflow_fields` is the table of what is honoured, ignored and refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from reconciler.core.base import Frozen, Instant
+from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.observed import EngineSweep, WorkflowRun
+
+# --- the files of a run ---------------------------------------------------------------------------------------
+
+COOKIE = "TRUEUP_RUN"
+"""Environment variable of every task, its value the run's folder: it finds the orphans of a killed runner."""
+
+
+class Submission(Frozen):
+    """``run.json``: what was asked for. ``grace``: seconds from SIGTERM to SIGKILL where a task is ended."""
+
+    name: str
+    template: str
+    commit: str
+    parameters: dict[str, str]
+    labels: dict[str, str]
+    deadline: float
+    grace: float
+
+    def run(self) -> WorkflowRun:
+        return WorkflowRun(name=self.name, phase="Pending", labels=self.labels, parameters=self.parameters)
+
+
+class Node(Frozen):
+    """A task, or one attempt of a task that may be retried, with Argo's types, phases and messages."""
+
+    type: str
+    phase: str
+    message: str = ""
+    started: Instant
+    finished: Instant | None = None
+    exit_code: int | None = None
+    outputs: dict[str, str] = Field(default_factory=dict)
+
+
+class Status(Frozen):
+    """``status.json``. ``nodes`` by display name, in the order in which they began; ``ignored`` by path."""
+
+    run: WorkflowRun
+    nodes: dict[str, Node] = Field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Atomic: a reader sees the whole of one status."""
+        new = folder / "status.json.new"
+        new.write_text(self.model_dump_json(exclude_defaults=True))
+        new.replace(folder / "status.json")
+
+
+def read_status(folder: Path) -> Status | None:
+    try:
+        return Status.model_validate_json((folder / "status.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def read_submission(folder: Path) -> Submission:
+    return Submission.model_validate_json((folder / "run.json").read_bytes())
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[int | None]:
+    """The run's lock as a file descriptor, or None where a runner or, just now, another reconciler has it."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield None
+    else:
+        yield lock  # a runner that inherited it keeps the lock when this descriptor closes
+    finally:
+        os.close(lock)
+
+
+# --- the port -------------------------------------------------------------------------------------------------
+
+
+class EmbeddedEngine:
+    """EngineReader and EngineWriter over ``home/engine``. One machine, one user; any number of processes.
+
+    ``checkout`` writes the files of a commit to a new folder. ``env`` is the whole environment of every step
+    (secrets too: they are on no command line and in no file); this Python's own folder goes first in its PATH.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        checkout: Callable[[str, Path], None],
+        env: Mapping[str, str],
+        grace: float = 10.0,
+    ) -> None:
+        self._runs = home.resolve() / "engine" / "runs"
+        self._staging = home.resolve() / "engine" / "staging"
+        self._checkout = checkout
+        path = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
+        self._env = {**env, "PATH": path}
+        self._grace = grace
+        self._finished: dict[str, tuple[int, WorkflowRun]] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def submit(
+        self,
+        *,
+        name: str,
+        template: str,
+        commit: str,
+        parameters: Mapping[str, str],
+        labels: Mapping[str, str],
+        deadline: int,
+    ) -> bool:
+        for what, text in (("run", name), ("template", template)):
+            if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?", text):
+                raise Terminal(f"{text!r} cannot be the name of a {what}", hint="use a-z, 0-9 and '-'")
+        folder = self._runs / name
+        if folder.exists():
+            self._look(folder)
+            return False
+        self._staging.mkdir(parents=True, exist_ok=True)
+        self._runs.mkdir(exist_ok=True)
+        self._sweep_staging()
+        stage = Path(tempfile.mkdtemp(dir=self._staging))
+        try:
+            self._checkout(commit, stage / "src")
+            submission = Submission(
+                name=name,
+                template=template,
+                commit=commit,
+                parameters=dict(parameters),
+                labels=dict(labels),
+                deadline=deadline,
+                grace=self._grace,
+            )
+            (stage / "run.json").write_text(submission.model_dump_json())
+            # The one step that makes the run. It fails where the name is taken: that folder is not empty.
+            stage.rename(folder)
+        except OSError:
+            if folder.exists():
+                return False
+            raise
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        self._look(folder)
+        return True
+
+    def sweep(self) -> EngineSweep:
+        """As the port says. It also starts a run whose submitter was killed, and ends one whose runner was."""
+        self._children = [child for child in self._children if child.poll() is None]
+        return EngineSweep(runs={folder.name: self._look(folder) for folder in self._folders()})
+
+    def logs(self, name: str) -> Iterator[tuple[str, str]]:
+        folder = self._runs / name
+        if not re.fullmatch(r"[-a-z0-9]+", name) or not folder.is_dir():
+            raise Terminal(f"no run is named {name!r}", where=str(self._runs))
+        status = read_status(folder)
+        for node in status.nodes if status else ():
+            log = folder / "logs" / f"{node}.log"
+            if log.exists():
+                yield node, log.read_text(errors="replace")
+        own = folder / "runner.log"
+        if own.exists() and own.stat().st_size:
+            yield "runner", own.read_text(errors="replace")
+
+    def stop_all(self) -> None:
+        """End every runner and task under this home. Runs that were going on end as by Argo's Terminate."""
+        give_up = time.monotonic() + self._grace + 5
+        told: set[int] = set()
+        while live := [folder for folder in self._folders() if not self._at_rest(folder)]:
+            for pid in filter(None, map(_pid, live)):
+                if time.monotonic() > give_up:
+                    _signal(pid, signal.SIGKILL)
+                elif pid not in told:
+                    _signal(pid, signal.SIGTERM)
+                    told.add(pid)
+            time.sleep(0.02)
+        for child in self._children:
+            child.wait()
+
+    def _folders(self) -> list[Path]:
+        return sorted(self._runs.iterdir()) if self._runs.is_dir() else []
+
+    def _look(self, folder: Path) -> WorkflowRun:
+        """Where a run is now. Only the holder of its lock starts it, or says that its runner is dead."""
+        if (known := self._done(folder)) is not None:
+            return known
+        with _claim(folder) as lock:
+            status = read_status(folder)
+            if status is not None and status.run.done:
+                return status.run
+            if lock is not None and status is not None:
+                return _bury(folder, status)
+            if lock is not None:
+                self._start(folder, lock)
+            return status.run if status else read_submission(folder).run()
+
+    def _done(self, folder: Path) -> WorkflowRun | None:
+        """A finished run never changes: read once, and then known by the time of its file."""
+        with suppress(FileNotFoundError):
+            changed = (folder / "status.json").stat().st_mtime_ns
+            seen = self._finished.get(folder.name)
+            if seen is not None and seen[0] == changed:
+                return seen[1]
+            status = read_status(folder)
+            if status is not None and status.run.done:
+                self._finished[folder.name] = (changed, status.run)
+                return status.run
+        return None
+
+    def _start(self, folder: Path, lock: int) -> None:
+        """A runner in a session of its own. It inherits the lock: at no instant has nobody got it."""
+        os.ftruncate(lock, 0)
+        try:
+            with (folder / "runner.log").open("ab") as log:
+                runner = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "reconciler.adapters.embedded.run_workflow", str(folder)],
+                    env=self._env,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+        except OSError as error:
+            raise Retryable(f"the runner cannot be started: {error}", where=str(folder)) from error
+        self._children.append(runner)
+
+    def _at_rest(self, folder: Path) -> bool:
+        """Whether no runner lives; if one was killed, then after its orphans are gone."""
+        if self._done(folder):
+            return True
+        with _claim(folder) as lock:
+            status = read_status(folder)
+            if lock is not None and status is not None and not status.run.done:
+                _bury(folder, status)
+            return lock is not None
+
+    def _sweep_staging(self) -> None:
+        """Remove what submitters killed during a checkout left; an hour is longer than any checkout."""
+        for stage in self._staging.iterdir():
+            with suppress(FileNotFoundError):
+                if time.time() - stage.stat().st_mtime > 3600:
+                    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _bury(folder: Path, status: Status) -> WorkflowRun:
+    """End what a killed runner left, and record an Error. Called with the run's lock held."""
+    kill_orphans(folder)
+    now = datetime.now(UTC)
+    nodes = {
+        name: node.model_copy(update={"phase": "Error", "message": "pod deleted", "finished": now})
+        if node.finished is None
+        else node
+        for name, node in status.nodes.items()
+    }
+    message = "the runner ended without a result: it was killed, or the machine restarted"
+    run = status.run.model_copy(update={"phase": "Error", "message": message, "finished": now})
+    status.model_copy(update={"run": run, "nodes": nodes}).write(folder)
+    return run
+
+
+def kill_orphans(folder: Path) -> None:
+    """Kill every process that carries the run's cookie, until there is none. Without /proc it does nothing."""
+    cookie = f"{COOKIE}={folder}".encode()
+    give_up = time.monotonic() + 5
+    while time.monotonic() < give_up:
+        found = [pid for pid in _processes() if cookie in _environment(pid)]
+        if not found:
+            return
+        for pid in found:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _processes() -> list[int]:
+    proc = Path("/proc")
+    return [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()] if proc.is_dir() else []
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or another user's
+        return []
+
+
+def _pid(folder: Path) -> int:
+    """The runner's own word, to be believed only while its lock is held; 0 before it has spoken."""
+    text = (folder / "lock").read_text()
+    return int(text) if text.isdigit() else 0
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

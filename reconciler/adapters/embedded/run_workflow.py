@@ -1,0 +1,347 @@
+"""The runner of one run: ``python -m reconciler.adapters.embedded.run_workflow FOLDER``.
+
+Started by :mod:`.engine` in a session of its own, with the run's lock inherited; nobody else writes the run's
+``status.json`` while it lives. It runs the DAG as Argo's controller would, and exits. SIGTERM ends the run as
+Argo's Terminate does. Types, phases and messages of nodes are Argo's (dag.go and operator.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
+from reconciler.adapters.embedded.pod import Pod, TaskError, render
+from reconciler.adapters.embedded.workflow_fields import read_fields
+from reconciler.core.argo import parse_expression, seconds, start_condition, substitute
+from reconciler.core.lint import lint_template
+
+_BAD = ("Failed", "Error")
+
+
+class InvalidSpecError(Exception):
+    """The run cannot start; the text is what Argo says after "invalid spec: "."""
+
+
+class Call(NamedTuple):
+    """What a task gives to its template: the values of its inputs, and the artifacts by input name."""
+
+    task: str
+    template: dict[str, Any]
+    values: dict[str, str]
+    artifacts: dict[str, Path | None]
+
+
+class Run:
+    """One run, from its ``run.json`` to its last status."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.submission = read_submission(folder)
+        self.status = Status(run=self.submission.run().model_copy(update={"started": _now()}))
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.templates: dict[str, dict[str, Any]] = {}
+        self.values: dict[str, str] = {}  # of every reference that has one by now
+        self.artifacts: dict[str, Path] = {}  # likewise
+        self.ended: dict[str, asyncio.Event] = {}
+        self.branch: dict[str, str] = {}  # task -> the last phase that something ended with on the way to it
+        self.places = asyncio.Semaphore(os.cpu_count() or 1)
+        self.ending = ""  # why everything is being ended, once it is
+
+    # --- the run ------------------------------------------------------------------------------------------
+
+    async def execute(self) -> None:
+        self._write(phase="Running")
+        try:
+            spec = self._spec()
+            limit = min(self.submission.deadline, float(spec.get("activeDeadlineSeconds") or "inf"))
+        except (InvalidSpecError, ValueError) as error:
+            return self.finish("Failed", f"invalid spec: {error}")
+        work = asyncio.ensure_future(self._dag())
+
+        def end(why: str) -> None:
+            if not self.ending:
+                self.ending = why
+                work.cancel()
+
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, end, "Stopped with strategy 'Terminate'")
+        loop.call_later(limit, end, "Step exceeded its deadline")
+        try:
+            await work
+        except asyncio.CancelledError:
+            return self.finish("Failed", self.ending)
+        waited = {before for task in self.tasks.values() for before in start_condition(task).names}
+        last = (self.branch[name] for name in self.tasks if name not in waited)
+        phase = next((phase for phase in last if phase in _BAD), "Succeeded")
+        return self.finish(phase, self._first_failure() if phase in _BAD else "")
+
+    def _spec(self) -> dict[str, Any]:
+        """The template at the submission's commit, checked; sets its tasks and the values of its parameters."""
+        path = f"workflows/rendered/{self.submission.template}.yaml"
+        try:
+            doc = YAML(typ="safe").load((self.folder / "src" / path).read_text())
+        except FileNotFoundError:
+            raise InvalidSpecError(f"no {path} at commit {self.submission.commit}") from None
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise InvalidSpecError(f"{path} is not YAML: {error}") from error
+        for problem in lint_template(doc, path):
+            if problem.severity == "error":
+                raise InvalidSpecError(problem.what)
+        support = read_fields(doc)
+        if support.refused:
+            raise InvalidSpecError(f"the embedded engine does not support {', '.join(support.refused)}")
+        self.status = self.status.model_copy(update={"ignored": support.ignored})
+
+        spec: dict[str, Any] = support.honoured["spec"]
+        self.values["workflow.name"] = self.submission.name
+        for parameter in (spec.get("arguments") or {}).get("parameters") or ():
+            name = parameter["name"]
+            value = self.submission.parameters.get(name, _value(parameter))
+            if value is None:
+                raise InvalidSpecError(
+                    f"spec.arguments.{name}.value or spec.arguments.{name}.valueFrom is required"
+                )
+            self.values[f"workflow.parameters.{name}"] = value
+        self.templates = {template["name"]: template for template in spec["templates"]}
+        main = self.templates[spec["entrypoint"]]
+        for name in _inputs(main, "parameters"):
+            self.values[f"inputs.parameters.{name}"] = self.values[f"workflow.parameters.{name}"]
+        self.tasks = {task["name"]: task for task in main["dag"]["tasks"]}
+        if spec.get("parallelism"):
+            self.places = asyncio.Semaphore(min(int(spec["parallelism"]), os.cpu_count() or 1))
+        return spec
+
+    def finish(self, phase: str, message: str) -> None:
+        """The last status. Ends what tasks left running; removes their files, unless a person may look."""
+        kill_orphans(self.folder)
+        for name, node in self.status.nodes.items():
+            if node.finished is None:
+                self._end(name, "Failed", self.ending or message)
+        self._write(phase=phase, message=message, finished=_now())
+        if phase == "Succeeded":
+            for used in ("src", "tasks"):
+                shutil.rmtree(self.folder / used, ignore_errors=True)
+
+    def _first_failure(self) -> str:
+        failed = [(node.finished, name) for name, node in self.status.nodes.items() if name in self.tasks]
+        for _, name in sorted((at, name) for at, name in failed if at is not None):
+            node = self.status.nodes[name]
+            if node.phase in _BAD:
+                attempts = [n for title, n in self.status.nodes.items() if title.startswith(f"{name}(")]
+                message = attempts[-1].message if attempts else node.message
+                return f"{name}: {message.removeprefix('main: ')}"
+        return ""
+
+    # --- the DAG ------------------------------------------------------------------------------------------
+
+    async def _dag(self) -> None:
+        self.ended = {name: asyncio.Event() for name in self.tasks}
+        async with asyncio.TaskGroup() as group:
+            for name in self.tasks:
+                group.create_task(self._when_ready(name))
+
+    async def _when_ready(self, name: str) -> None:
+        task, condition = self.tasks[name], start_condition(self.tasks[name])
+        for before in condition.names:
+            await self.ended[before].wait()
+        try:
+            if not condition.holds({before: self.status.nodes[before].phase for before in condition.names}):
+                self._end(name, "Omitted", "omitted: depends condition not met")
+            elif (reason := self._unwanted(task)) is not None:
+                self._end(name, "Skipped", reason)
+            else:
+                await self._task(name, task)
+        except (TaskError, ValueError) as error:
+            self._end(name, "Error", str(error))
+        except Exception as error:  # a full disk, say: the failure of this task, not of the runner
+            traceback.print_exc()
+            self._end(name, "Error", f"{type(error).__name__}: {error}")
+        phase = self.status.nodes[name].phase
+        self.values[f"tasks.{name}.status"] = phase
+        # As in Argo's assessDAGPhase: a task that did not run has the phase of what came before, bad ones first.
+        above = [self.branch[before] for before in condition.names]
+        inherited = next((phase for phase in above if phase in _BAD), "Succeeded")
+        self.branch[name] = inherited if phase in ("Skipped", "Omitted") else phase
+        self.ended[name].set()
+
+    def _unwanted(self, task: Mapping[str, Any]) -> str | None:
+        if not task.get("when"):
+            return None
+        text = substitute(str(task["when"]), self.values)
+        return None if parse_expression(text).holds({}) else f"when '{text}' evaluated false"
+
+    async def _task(self, name: str, task: Mapping[str, Any]) -> None:
+        template = self.templates[task["template"]]
+        arguments = task.get("arguments") or {}
+        given = {p["name"]: render(p, self.values) for p in arguments.get("parameters") or ()}
+        values = {key: value for key, value in self.values.items() if key.startswith("workflow.")}
+        for item, parameter in _inputs(template, "parameters").items():
+            value = _value(given.get(item, {}), _value(render(parameter, values)))
+            values[f"inputs.parameters.{item}"] = value or ""
+        origin = {a["name"]: a["from"].strip("{} ") for a in arguments.get("artifacts") or ()}
+        artifacts = {item: self.artifacts.get(source) for item, source in origin.items()}
+        call = Call(name, template, values, artifacts)
+        node = await (self._retry(call) if template.get("retryStrategy") else self._attempt(name, call, 0))
+        for item, value in node.outputs.items():
+            self.values[f"tasks.{name}.outputs.parameters.{item}"] = value
+
+    # --- attempts -----------------------------------------------------------------------------------------
+
+    async def _retry(self, call: Call) -> Node:
+        """Attempts ``task(0)``, ``task(1)``, ... under a node of type Retry, until Argo would give up."""
+        retry = render(call.template["retryStrategy"], call.values)
+        longest = seconds(retry.get("backoff", {}).get("maxDuration") or "365d")
+        began = self._begin(call.task, "Retry").started
+        for number in itertools.count():
+            left = longest - (_now() - began).total_seconds() if number else None
+            node = await self._attempt(f"{call.task}({number})", call, number, left)
+            if node.phase == "Succeeded":
+                return self._end(call.task, "Succeeded", outputs=node.outputs)
+            wait = _back_off(retry.get("backoff") or {}, number)
+            message = _give_up(retry, node, number, longest - (_now() - began).total_seconds(), wait)
+            if message is not None:
+                return self._end(call.task, node.phase, message)
+            await asyncio.sleep(wait)
+        raise AssertionError("count() ends")
+
+    async def _attempt(self, title: str, call: Call, number: int, left: float | None = None) -> Node:
+        async with self.places:
+            self._begin(title, "Pod")
+            try:
+                return await self._pod(title, call, number, left)
+            except (TaskError, ValueError, OSError) as error:
+                return self._end(title, "Error", str(error))
+
+    async def _pod(self, title: str, call: Call, number: int, left: float | None) -> Node:
+        """One attempt in a folder of its own, which it sees as /trueup. ``left``: seconds that it may take."""
+        root = self.folder / "tasks" / title
+        template = render(call.template, {**call.values, "retries": str(number)}, root)
+        limits = [float(limit) for limit in (template.get("activeDeadlineSeconds"), left) if limit is not None]
+        sources = {
+            name: self._repository(artifact["git"]) if "git" in artifact else call.artifacts.get(name)
+            for name, artifact in _inputs(template, "artifacts").items()
+        }
+        pod = Pod(
+            template,
+            root=root,
+            log=self.folder / "logs" / f"{title}.log",
+            environment={**os.environ, COOKIE: str(self.folder)},
+            limit=min(limits, default=None),
+            grace=self.submission.grace,
+        )
+        await pod.stage(sources)
+        code = await pod.run()
+        if code is None:
+            message = "Pod was active on the node longer than the specified deadline"
+            return self._end(title, "Failed", message)
+        if code:
+            return self._end(title, "Failed", f"main: Error (exit code {code})", exit_code=code)
+        for name, product in pod.artifacts().items():
+            self.artifacts[f"tasks.{call.task}.outputs.artifacts.{name}"] = product
+        outputs = pod.parameters()
+        for parameter in (template.get("outputs") or {}).get("parameters") or ():
+            if parameter.get("globalName"):
+                found = {parameter["globalName"]: outputs[parameter["name"]]}
+                self._write(outputs={**self.status.run.outputs, **found})
+        return self._end(title, "Succeeded", exit_code=0, outputs=outputs)
+
+    def _repository(self, git: Mapping[str, Any]) -> Path:
+        if git.get("revision") != self.submission.commit:
+            raise TaskError(f"git revision {git.get('revision')!r} is not the commit of the submission")
+        return self.folder / "src"
+
+    # --- the status ---------------------------------------------------------------------------------------
+
+    def _begin(self, title: str, kind: str) -> Node:
+        return self._keep(title, Node(type=kind, phase="Running", started=_now()))
+
+    def _end(self, title: str, phase: str, message: str = "", **details: Any) -> Node:
+        node = self.status.nodes.get(title) or Node(type="Skipped", phase=phase, started=_now())
+        changes = {"phase": phase, "message": message, "finished": _now(), **details}
+        return self._keep(title, node.model_copy(update=changes))
+
+    def _keep(self, title: str, node: Node) -> Node:
+        self.status = self.status.model_copy(update={"nodes": {**self.status.nodes, title: node}})
+        done = sum(
+            self.status.nodes[name].phase == "Succeeded" for name in self.tasks.keys() & self.status.nodes
+        )
+        self._write(progress=f"{done}/{len(self.tasks)}")
+        return node
+
+    def _write(self, **changes: Any) -> None:
+        self.status = self.status.model_copy(update={"run": self.status.run.model_copy(update=changes)})
+        self.status.write(self.folder)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _inputs(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {item["name"]: item for item in (template.get("inputs") or {}).get(kind) or ()}
+
+
+def _value(parameter: Mapping[str, Any], otherwise: str | None = None) -> str | None:
+    """A parameter's value or default as text; Argo takes numbers and booleans there too."""
+    for key in ("value", "default"):
+        found = parameter.get(key)
+        if found is not None:
+            return str(found).lower() if isinstance(found, bool) else str(found)
+    return otherwise
+
+
+def _back_off(backoff: Mapping[str, Any], number: int) -> float:
+    """Seconds before the attempt after ``number``: duration x factor^number, at most cap."""
+    wait = seconds(backoff.get("duration") or 0) * float(backoff.get("factor") or 1) ** number
+    return min(wait, seconds(backoff["cap"])) if backoff.get("cap") else wait
+
+
+def _give_up(retry: Mapping[str, Any], node: Node, number: int, left: float, wait: float) -> str | None:
+    """Why a failed attempt is the last, in the order and words of Argo's processNodeRetries; None to go on."""
+    if left <= 0:
+        return "Max duration limit exceeded"
+    if wait > left:
+        return "Backoff would exceed max duration limit"
+    expression = retry.get("expression")
+    policy = retry.get("retryPolicy") or ("Always" if expression else "OnFailure")
+    if policy == ("OnError" if node.phase == "Failed" else "OnFailure"):
+        return node.message
+    if retry.get("limit") is not None and number >= int(retry["limit"]):
+        return "No more retries left"
+    last = {
+        "lastRetry.status": node.phase,
+        "lastRetry.exitCode": str(-1 if node.exit_code is None else node.exit_code),
+        "lastRetry.message": node.message,
+        "lastRetry.duration": str(int(((node.finished or node.started) - node.started).total_seconds())),
+    }
+    if expression and not parse_expression(expression, last.keys()).holds(last):
+        return "retryStrategy.expression evaluated to false"
+    return None
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    (folder / "lock").write_text(str(os.getpid()))
+    run = Run(folder)
+    try:
+        asyncio.run(run.execute())
+    except Exception as error:
+        traceback.print_exc()
+        run.finish("Error", f"the runner failed: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

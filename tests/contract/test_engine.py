@@ -1,0 +1,786 @@
+"""What every workflow engine does (EngineReader and EngineWriter), and what the embedded one does beside it.
+
+A second adapter is one more parameter of :func:`bench`, with a Bench of its own. Phases, messages and nodes are
+in the words that a real Argo Workflows controller (4.0.10) was seen to use for the same cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from reconciler.adapters.embedded.engine import EmbeddedEngine, Status, read_status
+from reconciler.adapters.embedded.workflow_fields import HONOURED, IGNORED, REFUSED, read_fields
+from reconciler.core.errors import Terminal
+from reconciler.core.observed import WorkflowRun
+from reconciler.ports import EngineReader, EngineWriter
+
+COMMIT = "c" * 40
+LABELS = {"app.kubernetes.io/managed-by": "trueup", "trueup.dev/kind": "train"}
+Doc = dict[str, Any]
+T = TypeVar("T")
+
+
+# --- templates, in few words ------------------------------------------------------------------------------
+
+
+def template(tasks: list[Doc], *templates: Doc, parameters: tuple[Doc, ...] = (), **spec: Any) -> Doc:
+    main = {"name": "main", "dag": {"tasks": tasks}}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "WorkflowTemplate",
+        "metadata": {"name": "t-v1", "annotations": {"trueup.dev/recipe": "1"}},
+        "spec": {
+            "entrypoint": "main",
+            "arguments": {"parameters": list(parameters)},
+            "templates": [main, *templates],
+            **spec,
+        },
+    }
+
+
+def task(name: str, **fields: Any) -> Doc:
+    return {"name": name, "template": name, **fields}
+
+
+def sh(name: str, script: str, **fields: Any) -> Doc:
+    return {"name": name, "container": {"command": ["sh", "-euc"], "args": [script]}, **fields}
+
+
+def gives(*names: str, **more: Any) -> Doc:
+    """Outputs of the whole run, read from /trueup/out."""
+    parameters = [
+        {"name": name, "globalName": name, "valueFrom": {"path": f"/trueup/out/{name}"}} for name in names
+    ]
+    return {"parameters": parameters, **more}
+
+
+def until(look: Callable[[], T | None], seconds: float = 20) -> T:
+    """The first answer that is neither None nor False; a failure after ``seconds``."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        if answer := look():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+# --- the benches ------------------------------------------------------------------------------------------
+
+
+class Engine(EngineReader, EngineWriter, Protocol):
+    pass
+
+
+class Bench(Protocol):
+    """An engine on its own, and the repository from which it takes templates."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    def another(self) -> Engine:
+        """The engine as another process sees it: nothing is shared but what is kept."""
+
+    def publish(self, doc: Doc, name: str = "t-v1") -> None: ...
+
+    def nodes(self, name: str) -> dict[str, tuple[str, str, str]]:
+        """Display name -> (type, phase, message)."""
+
+
+class EmbeddedBench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = self.another()
+
+    def another(self) -> EmbeddedEngine:
+        env = {"PATH": os.environ["PATH"], "FROM_THE_ENGINE": "yes", "BENCH": str(self.folder)}
+        return EmbeddedEngine(home=self.folder / "home", checkout=self.checkout, env=env, grace=0.2)
+
+    def checkout(self, commit: str, destination: Path) -> None:
+        if commit != COMMIT:
+            raise Terminal(f"no commit {commit}")
+        rendered = destination / "workflows" / "rendered"
+        rendered.mkdir(parents=True)
+        for path in (self.folder / "published").glob("*.yaml"):
+            (rendered / path.name).write_text(path.read_text())
+
+    def publish(self, doc: Doc, name: str = "t-v1") -> None:
+        (self.folder / "published").mkdir(exist_ok=True)
+        (self.folder / "published" / f"{name}.yaml").write_text(json.dumps(doc))
+
+    def run(self, name: str) -> Path:
+        return self.folder / "home" / "engine" / "runs" / name
+
+    def status(self, name: str) -> Status:
+        status = read_status(self.run(name))
+        assert status is not None
+        return status
+
+    def nodes(self, name: str) -> dict[str, tuple[str, str, str]]:
+        return {title: (n.type, n.phase, n.message) for title, n in self.status(name).nodes.items()}
+
+
+@pytest.fixture(params=["embedded"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    bench: Bench = request.getfixturevalue(request.param)
+    return bench
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[EmbeddedBench]:
+    bench = EmbeddedBench(tmp_path)
+    yield bench
+    bench.engine.stop_all()
+
+
+def submit(engine: Engine, name: str = "train-digits-1", *, deadline: int = 60, **parameters: str) -> bool:
+    return engine.submit(
+        name=name,
+        template="t-v1",
+        commit=COMMIT,
+        parameters=parameters,
+        labels=LABELS,
+        deadline=deadline,
+    )
+
+
+def finished(bench: Bench, name: str = "train-digits-1") -> WorkflowRun:
+    def look() -> WorkflowRun | None:
+        run = bench.engine.sweep().runs[name]
+        return run if run.done else None
+
+    return until(look)
+
+
+def ran(bench: Bench, doc: Doc, *, deadline: int = 60, **parameters: str) -> WorkflowRun:
+    bench.publish(doc)
+    assert submit(bench.engine, deadline=deadline, **parameters)
+    return finished(bench)
+
+
+# --- every engine: how a run ends -------------------------------------------------------------------------
+
+
+def test_an_empty_engine_has_no_runs(bench: Bench) -> None:
+    assert bench.engine.sweep().runs == {}
+
+
+def test_success_gives_outputs_labels_and_parameters(bench: Bench) -> None:
+    size = {"name": "size", "value": "{{tasks.make.outputs.parameters.size}}"}
+    run = ran(
+        bench,
+        template(
+            [task("make"), task("use", depends="make", arguments={"parameters": [size]})],
+            sh("make", "echo 42 > /trueup/out/size", outputs=gives("size")),
+            sh(
+                "use",
+                "printf '%s of {{workflow.parameters.model}}' '{{inputs.parameters.size}}' > /trueup/out/text",
+                inputs={"parameters": [{"name": "size"}]},
+                outputs=gives("text"),
+            ),
+            parameters=({"name": "model"}, {"name": "seed", "value": "7"}),
+        ),
+        model="digits",
+    )
+    assert (run.phase, run.message, run.progress) == ("Succeeded", "", "2/2")
+    assert run.outputs == {"size": "42", "text": "42 of digits"}
+    assert run.labels == LABELS
+    assert run.parameters["model"] == "digits"
+    assert run.started is not None
+    assert run.finished is not None
+    assert run.started <= run.finished
+
+
+def test_a_task_that_exits_with_3(bench: Bench) -> None:
+    run = ran(
+        bench,
+        template(
+            [task("train"), task("register", depends="train")], sh("train", "exit 3"), sh("register", "true")
+        ),
+    )
+    assert (run.phase, run.message, run.progress) == ("Failed", "train: Error (exit code 3)", "0/2")
+    assert bench.nodes(run.name) == {
+        "train": ("Pod", "Failed", "main: Error (exit code 3)"),
+        "register": ("Skipped", "Omitted", "omitted: depends condition not met"),
+    }
+
+
+def test_when_false_skips_and_the_run_succeeds(bench: Bench) -> None:
+    gate = "{{tasks.score.outputs.parameters.accuracy}} >= 0.9"
+    run = ran(
+        bench,
+        template(
+            [task("score"), task("publish", depends="score", when=gate), task("after", depends="publish")],
+            sh("score", "echo 0.5 > /trueup/out/accuracy", outputs=gives("accuracy")),
+            sh("publish", "exit 1"),
+            sh("after", "true"),
+        ),
+    )
+    assert (run.phase, run.message) == ("Succeeded", "")
+    nodes = bench.nodes(run.name)
+    assert nodes["publish"] == ("Skipped", "Skipped", "when '0.5 >= 0.9' evaluated false")
+    assert nodes["after"][:2] == ("Pod", "Succeeded")
+
+
+def test_depends_runs_what_its_condition_allows(bench: Bench) -> None:
+    run = ran(
+        bench,
+        template(
+            [
+                task("good"),
+                task("bad"),
+                task("either", depends="good.Failed || bad.Failed"),
+                task("both", depends="good && bad"),
+                task("rescue", depends="!(bad.Succeeded) && (both.Omitted || both.Skipped)"),
+            ],
+            *(sh(name, "true") for name in ("good", "either", "both", "rescue")),
+            sh("bad", "exit 1"),
+        ),
+    )
+    phases = {name: phase for name, (_, phase, _) in bench.nodes(run.name).items()}
+    assert phases == {
+        "good": "Succeeded",
+        "bad": "Failed",
+        "either": "Succeeded",
+        "both": "Omitted",
+        "rescue": "Succeeded",
+    }
+    # Only the last tasks count, and each of them ran: the failure was provided for.
+    assert (run.phase, run.message) == ("Succeeded", "")
+
+
+def test_a_retried_task_succeeds(bench: Bench) -> None:
+    attempts = "echo {{retries}} >> $BENCH/attempts; test {{retries}} = 2"
+    retry = {"limit": "2", "backoff": {"duration": "20ms", "factor": "2", "maxDuration": "1m"}}
+    run = ran(bench, template([task("train")], sh("train", attempts, retryStrategy=retry)))
+    assert (run.phase, run.message, run.progress) == ("Succeeded", "", "1/1")
+    nodes = bench.nodes(run.name)
+    assert {name: node[:2] for name, node in nodes.items()} == {
+        "train": ("Retry", "Succeeded"),
+        "train(0)": ("Pod", "Failed"),
+        "train(1)": ("Pod", "Failed"),
+        "train(2)": ("Pod", "Succeeded"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("retry", "attempts", "message"),
+    [
+        ({"limit": 1}, 2, "No more retries left"),
+        ({"limit": 5, "retryPolicy": "OnError"}, 1, "main: Error (exit code 3)"),
+        (
+            {"limit": 5, "expression": "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 75"},
+            1,
+            "retryStrategy.expression evaluated to false",
+        ),
+        (
+            {"limit": 5, "backoff": {"duration": "2s", "maxDuration": "1s"}},
+            1,
+            "Backoff would exceed max duration limit",
+        ),
+    ],
+    ids=["limit", "policy", "expression", "max-duration"],
+)
+def test_a_task_is_not_retried_for_ever(bench: Bench, retry: Doc, attempts: int, message: str) -> None:
+    run = ran(bench, template([task("train")], sh("train", "exit 3", retryStrategy=retry)))
+    # the message of the task, not that of the retrying
+    assert (run.phase, run.message) == ("Failed", "train: Error (exit code 3)")
+    nodes = bench.nodes(run.name)
+    assert nodes["train"] == ("Retry", "Failed", message)
+    assert len(nodes) == 1 + attempts
+
+
+def test_a_run_ends_at_its_deadline(bench: Bench) -> None:
+    # deaf to SIGTERM, with a child
+    deaf = sh("train", "trap '' TERM; sleep 60 & wait")
+    run = ran(
+        bench, template([task("train"), task("later", depends="train")], deaf, sh("later", "true")), deadline=1
+    )
+    assert (run.phase, run.message) == ("Failed", "Step exceeded its deadline")
+    assert bench.nodes(run.name) == {"train": ("Pod", "Failed", "Step exceeded its deadline")}
+
+
+def test_a_task_ends_at_its_own_deadline(bench: Bench) -> None:
+    run = ran(bench, template([task("train")], sh("train", "exec sleep 60", activeDeadlineSeconds=1)))
+    message = "Pod was active on the node longer than the specified deadline"
+    assert (run.phase, run.message) == ("Failed", f"train: {message}")
+
+
+def test_an_unknown_entrypoint_is_an_invalid_spec(bench: Bench) -> None:
+    run = ran(bench, template([task("train")], sh("train", "true"), entrypoint="nope"))
+    assert (run.phase, run.message) == ("Failed", "invalid spec: template name 'nope' undefined")
+    assert bench.nodes(run.name) == {}
+
+
+def test_a_missing_parameter_is_an_invalid_spec(bench: Bench) -> None:
+    doc = template([task("train")], sh("train", "{{workflow.parameters.seed}}"), parameters=({"name": "seed"},))
+    run = ran(bench, doc, other="1")
+    why = "spec.arguments.seed.value or spec.arguments.seed.valueFrom is required"
+    assert (run.phase, run.message) == ("Failed", f"invalid spec: {why}")
+
+
+def test_an_output_that_was_not_written(bench: Bench) -> None:
+    outputs = gives("version")
+    outputs["parameters"].append(
+        {"name": "note", "globalName": "note", "valueFrom": {"path": "/trueup/out/note"}}
+    )
+    outputs["parameters"][1]["valueFrom"]["default"] = "none"
+    run = ran(
+        bench,
+        template(
+            [task("one"), task("two")],
+            sh("one", "echo 3 > /trueup/out/version", outputs=outputs),
+            sh("two", "true", outputs=gives("digest")),
+        ),
+    )
+    assert run.phase == "Error"
+    assert run.outputs == {"version": "3", "note": "none"}
+    assert run.message == "two: output parameter digest was not left at its path"
+
+
+def test_artifacts_go_from_task_to_task_by_copy(bench: Bench) -> None:
+    model = {"name": "model", "from": "{{tasks.train.outputs.artifacts.model}}"}
+    taken: Doc = {"artifacts": [{"name": "model", "path": "/trueup/in/model"}]}
+    source = {
+        "name": "source",
+        "path": "/trueup/src",
+        "git": {"repo": "https://example.invalid/repo", "revision": "{{workflow.parameters.commit}}"},
+    }
+    run = ran(
+        bench,
+        template(
+            [
+                task("train"),
+                task("spoil", depends="train", arguments={"artifacts": [model]}),
+                task("read", depends="spoil", arguments={"artifacts": [model]}),
+            ],
+            sh(
+                "train",
+                "mkdir -p /trueup/out/model/deep; ls /trueup/src/workflows > /trueup/out/model/deep/weights",
+                inputs={"artifacts": [source]},
+                outputs={"artifacts": [{"name": "model", "path": "/trueup/out/model"}]},
+            ),
+            sh("spoil", "echo changed > /trueup/in/model/deep/weights", inputs=taken),
+            sh(
+                "read",
+                "cp /trueup/in/model/deep/weights /trueup/out/weights",
+                inputs=taken,
+                outputs=gives("weights"),
+            ),
+            parameters=({"name": "commit"},),
+        ),
+        commit=COMMIT,
+    )
+    assert (run.phase, run.outputs) == ("Succeeded", {"weights": "rendered"})
+
+
+def test_independent_tasks_run_side_by_side(bench: Bench) -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one processor: one task at a time")
+    meet = "touch $BENCH/{me}; until test -e $BENCH/{other}; do sleep 0.02; done"
+    run = ran(
+        bench,
+        template(
+            [task("a"), task("b")],
+            sh("a", meet.format(me="a", other="b")),
+            sh("b", meet.format(me="b", other="a")),
+        ),
+        deadline=10,
+    )
+    assert run.phase == "Succeeded"
+
+
+def test_logs_are_by_task_in_order(bench: Bench) -> None:
+    run = ran(
+        bench,
+        template(
+            [task("one"), task("two", depends="one")], sh("one", "echo first"), sh("two", "echo no >&2; exit 1")
+        ),
+    )
+    assert run.phase == "Failed"
+    assert list(bench.engine.logs(run.name)) == [("one", "first\n"), ("two", "no\n")]
+    with pytest.raises(Terminal, match="no run"):
+        list(bench.engine.logs("train-nothing-1"))
+
+
+# --- every engine: names and crashes ----------------------------------------------------------------------
+
+COUNT = template(
+    [task("train")], sh("train", "echo x >> $BENCH/count; until test -e $BENCH/go; do sleep 0.02; done")
+)
+
+
+def test_a_name_is_run_once(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(COUNT)
+    assert submit(bench.engine)
+    assert submit(bench.engine) is False
+    assert submit(bench.another()) is False
+    (tmp_path / "go").touch()
+    assert finished(bench).phase == "Succeeded"
+    assert submit(bench.another()) is False
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+def test_submissions_at_once_make_one_run(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(COUNT)
+    (tmp_path / "go").touch()
+    barrier, answers = threading.Barrier(6), []
+
+    def race(engine: Engine) -> None:
+        barrier.wait()
+        answers.append(submit(engine))
+
+    threads = [threading.Thread(target=race, args=(bench.another(),)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [False] * 5 + [True]
+    assert finished(bench).phase == "Succeeded"
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+def test_a_commit_that_is_not_there_makes_no_run(bench: Bench) -> None:
+    with pytest.raises(Terminal):
+        bench.engine.submit(
+            name="train-digits-1", template="t-v1", commit="d" * 40, parameters={}, labels=LABELS, deadline=5
+        )
+    assert bench.engine.sweep().runs == {}
+
+
+# --- the embedded engine: processes -----------------------------------------------------------------------
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def pid_in(path: Path) -> int:
+    return until(lambda: int(path.read_text() or 0) if path.exists() else None)
+
+
+SUBMITTER = """
+import sys, time
+from pathlib import Path
+from tests.contract.test_engine import EmbeddedBench, submit
+bench = EmbeddedBench(Path(sys.argv[1]))
+submit(bench.engine)
+print("submitted", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_run_outlives_the_killed_submitter(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    embedded.publish(COUNT)
+    submitter = subprocess.Popen(
+        [sys.executable, "-c", SUBMITTER, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+    )
+    assert submitter.stdout is not None
+    assert submitter.stdout.readline() == b"submitted\n"
+    until((tmp_path / "count").exists)
+    submitter.kill()
+    submitter.wait()
+    submitter.stdout.close()
+    assert embedded.engine.sweep().runs["train-digits-1"].phase == "Running"
+    (tmp_path / "go").touch()
+    assert finished(embedded).phase == "Succeeded"
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("finder", ["sweep", "submit"])
+def test_a_run_whose_submitter_was_killed_before_it_started_is_started(
+    embedded: EmbeddedBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finder: str
+) -> None:
+    embedded.publish(COUNT)
+    (tmp_path / "go").touch()
+    with monkeypatch.context() as killed:
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        killed.setattr(EmbeddedEngine, "_start", die)
+        with pytest.raises(KeyboardInterrupt):
+            submit(embedded.engine)
+    if finder == "submit":
+        assert submit(embedded.another()) is False
+    assert finished(embedded).phase == "Succeeded"
+    assert (tmp_path / "count").read_text() == "x\n"
+
+
+def test_a_killed_runner_is_an_error_and_leaves_no_child(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    # $$$$ is the shell's $$; the second process is in a session of its own, as a daemon would be
+    script = "echo $$$$ > $BENCH/first; setsid sh -c 'echo $$$$ > $BENCH/second; sleep 60'; true"
+    embedded.publish(template([task("train")], sh("train", script)))
+    submit(embedded.engine)
+    children = [pid_in(tmp_path / "first"), pid_in(tmp_path / "second")]
+    assert all(alive(pid) for pid in children)
+    os.kill(pid_in(embedded.run("train-digits-1") / "lock"), signal.SIGKILL)
+    run = finished(embedded)
+    assert run.phase == "Error"
+    assert run.message == "the runner ended without a result: it was killed, or the machine restarted"
+    assert embedded.nodes(run.name) == {"train": ("Pod", "Error", "pod deleted")}
+    assert not any(alive(pid) for pid in children)
+    # it stays so, and the name stays taken
+    assert submit(embedded.another()) is False
+    assert embedded.another().sweep().runs[run.name] == run
+
+
+def test_stop_all_ends_runs_as_terminate_does(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    embedded.publish(template([task("train")], sh("train", "echo $$$$ > $BENCH/pid; exec sleep 60")))
+    submit(embedded.engine)
+    child = pid_in(tmp_path / "pid")
+    embedded.another().stop_all()
+    assert not alive(child)
+    run = embedded.engine.sweep().runs["train-digits-1"]
+    assert (run.phase, run.message) == ("Failed", "Stopped with strategy 'Terminate'")
+
+
+def test_a_task_leaves_no_process_behind(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    script = "sleep 60 & echo $! > $BENCH/group; setsid sleep 60 & echo $! > $BENCH/session"
+    run = ran(embedded, template([task("train")], sh("train", script)))
+    assert run.phase == "Succeeded"
+    assert not any(alive(pid_in(tmp_path / name)) for name in ("group", "session"))
+
+
+# --- the embedded engine: what a task sees ----------------------------------------------------------------
+
+
+def test_the_environment_and_the_folder_of_a_task(embedded: EmbeddedBench) -> None:
+    script = """
+    echo '$(NAME)|$$(NAME)|$(OTHER)|{{workflow.parameters.text}}'"|$FROM_THE_ENGINE|$PLACE|${PWD##*/}" \\
+        > /trueup/out/seen
+    echo "$PLACE" > /trueup/out/place
+    """
+    container = {
+        "command": ["sh", "-euc"],
+        "args": [script],
+        "workingDir": "/trueup/work",
+        "env": [
+            {"name": "NAME", "value": "x"},
+            {"name": "PLACE", "value": "/trueup/in;s3://bucket/trueup/in"},
+            {"name": "FROM_THE_ENGINE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "NOWHERE", "valueFrom": {"configMapKeyRef": {"name": "s", "key": "k", "optional": True}}},
+        ],
+    }
+    train = {"name": "train", "container": container, "outputs": gives("seen", "place")}
+    run = ran(embedded, template([task("train")], train, parameters=({"name": "text"},)), text="/trueup/in")
+    assert run.phase == "Succeeded", run.message
+    place = run.outputs["place"]
+    # a path of the author's is that of the task; text that a parameter brings is data
+    assert place == f"{embedded.run(run.name)}/tasks/train/in;s3://bucket/trueup/in"
+    assert run.outputs["seen"] == f"x|$(NAME)|$(OTHER)|/trueup/in|yes|{place}|work"
+
+
+def test_a_variable_from_the_cluster_that_the_engine_has_not(embedded: EmbeddedBench) -> None:
+    reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    train = sh("train", "true")
+    train["container"]["env"] = [reference]
+    run = ran(embedded, template([task("train")], train))
+    assert run.phase == "Error"
+    assert (
+        run.message == "train: environment variable TOKEN (secretKeyRef) is not set where the reconciler runs"
+    )
+
+
+def test_a_command_that_is_not_there(embedded: EmbeddedBench) -> None:
+    train = {"name": "train", "container": {"command": ["no-such-command"]}}
+    run = ran(embedded, template([task("train")], train))
+    assert (run.phase, run.message) == ("Failed", "train: Error (exit code 127)")
+    assert list(embedded.engine.logs(run.name)) == [("train", "no-such-command: No such file or directory\n")]
+
+
+@pytest.mark.parametrize("path", ["/etc/out", "/trueup/../../out"])
+def test_a_path_outside_of_the_folder(embedded: EmbeddedBench, path: str) -> None:
+    outputs = {"artifacts": [{"name": "out", "path": path}]}
+    run = ran(embedded, template([task("train")], sh("train", "true", outputs=outputs)))
+    assert run.phase == "Error"
+    assert run.message.endswith("is not below /trueup")
+
+
+def test_another_revision_than_the_one_submitted(embedded: EmbeddedBench) -> None:
+    source = {"name": "source", "path": "/trueup/src", "git": {"repo": "r", "revision": "main"}}
+    run = ran(embedded, template([task("train")], sh("train", "true", inputs={"artifacts": [source]})))
+    assert (run.phase, run.message) == (
+        "Error",
+        "train: git revision 'main' is not the commit of the submission",
+    )
+
+
+def test_a_finished_run_keeps_its_logs_and_not_its_files(embedded: EmbeddedBench) -> None:
+    run = ran(embedded, template([task("train")], sh("train", "echo done")))
+    until(
+        lambda: (
+            sorted(p.name for p in embedded.run(run.name).iterdir())
+            == ["lock", "logs", "run.json", "runner.log", "status.json"]
+        )
+    )
+    assert list(embedded.engine.logs(run.name)) == [("train", "done\n")]
+
+
+@pytest.mark.parametrize("name", ["", "Train", "a/b", "..", "a" * 300])
+def test_a_name_that_is_no_name(embedded: EmbeddedBench, name: str) -> None:
+    with pytest.raises(Terminal, match="cannot be the name of a run"):
+        submit(embedded.engine, name)
+    with pytest.raises(Terminal):
+        list(embedded.engine.logs(name))
+
+
+# --- the embedded engine: its table -----------------------------------------------------------------------
+
+EVERYTHING = template(
+    [
+        task("a", when="true", dependencies=[]),
+        task(
+            "b",
+            depends="a",
+            arguments={
+                "parameters": [{"name": "x", "value": "1"}],
+                "artifacts": [{"name": "i", "from": "{{tasks.a.outputs.artifacts.o}}"}],
+            },
+        ),
+    ],
+    {
+        "name": "b",
+        "activeDeadlineSeconds": 60,
+        "inputs": {
+            "parameters": [{"name": "x", "value": "1", "default": "1"}],
+            "artifacts": [{"name": "i", "path": "/trueup/in", "optional": True, "git": {"revision": "r"}}],
+        },
+        "outputs": {
+            "parameters": [
+                {"name": "p", "globalName": "p", "valueFrom": {"path": "/trueup/p", "default": "1"}}
+            ],
+            "artifacts": [{"name": "o", "path": "/trueup/o", "optional": True}],
+        },
+        "retryStrategy": {
+            "limit": 1,
+            "retryPolicy": "Always",
+            "expression": "true",
+            "backoff": {"duration": "1s", "factor": 1, "maxDuration": "1m", "cap": "1m"},
+        },
+        "container": {
+            "command": ["true"],
+            "args": ["{{retries}}"],
+            "workingDir": "/trueup",
+            "env": [
+                {"name": "V", "value": "1"},
+                *({"name": k, "valueFrom": {k: {}}} for k in ("configMapKeyRef", "secretKeyRef", "fieldRef")),
+            ],
+        },
+    },
+    parameters=({"name": "m", "value": "1", "default": "1"},),
+    activeDeadlineSeconds=60,
+    parallelism=1,
+)
+"""A template that has every honoured field and no other but ``metadata``."""
+
+
+def with_field(path: str) -> Doc:
+    """EVERYTHING and the field at ``path``; in a list, of its first entry that has what is above the field."""
+    doc: Doc = json.loads(json.dumps(EVERYTHING))
+    *above, last = path.split(".")
+    place: Any = doc
+    for key in above:
+        if isinstance(place, list):
+            place = next((item for item in place if key in item), place[0])
+        place = place.setdefault(key, {})
+    if isinstance(place, list):
+        place = place[-1]
+    place[last] = "x"
+    return doc
+
+
+def paths_of(value: Any, path: str = "") -> Iterator[str]:
+    yield path
+    if isinstance(value, list):
+        for item in value:
+            yield from paths_of(item, path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from paths_of(item, f"{path}.{key}" if path else key)
+
+
+def test_every_honoured_field_is_honoured() -> None:
+    support = read_fields(EVERYTHING)
+    assert support.refused == ()
+    assert support.ignored == ("metadata",)
+    assert set(HONOURED) == {path for path in paths_of(EVERYTHING) if path in HONOURED}
+    without_metadata = {key: value for key, value in EVERYTHING.items() if key != "metadata"}
+    assert {k: v for k, v in support.honoured.items() if v is not None} == without_metadata
+
+
+@pytest.mark.parametrize("path", IGNORED)
+def test_every_ignored_field_is_noted_and_not_there(path: str) -> None:
+    support = read_fields(with_field(path))
+    assert path in support.ignored
+    assert support.refused == ()
+    assert path not in set(paths_of(support.honoured)) - {"metadata"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*REFUSED, "status", "spec.newField", "spec.templates.newField", "spec.templates.container.newField"],
+)
+def test_every_refused_and_every_unknown_field_is_refused_by_name(path: str) -> None:
+    assert path in read_fields(with_field(path)).refused
+
+
+def test_the_three_tables_do_not_overlap() -> None:
+    assert len({*HONOURED, *IGNORED, *REFUSED}) == len(HONOURED) + len(IGNORED) + len(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (
+            {"retryStrategy": {"retryPolicy": "OnTransientError"}},
+            "template 'train': retryPolicy OnTransientError",
+        ),
+        (
+            {"retryStrategy": {"expression": "lastRetry.weather == 'fine'"}},
+            "template 'train': retryStrategy.expression 'lastRetry.weather' is unknown in an expression",
+        ),
+        ({"container": {"image": "busybox"}}, "template 'train': a container without command"),
+        (
+            {"container": {"command": ["{{pod.name}}"]}},
+            "spec.templates.container.command with {{pod.name}}",
+        ),
+    ],
+)
+def test_what_no_field_shows_alone(change: Doc, refused: str) -> None:
+    (found,) = read_fields(template([task("train")], {**sh("train", "true"), **change})).refused
+    assert found.startswith(refused)
+
+
+def test_a_refused_field_fails_the_run_before_anything_runs(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    loop = task("train", withItems=["a", "b"])
+    run = ran(embedded, template([loop], sh("train", "touch $BENCH/ran")))
+    assert run.phase == "Failed"
+    assert run.message == (
+        "invalid spec: the embedded engine does not support spec.templates.dag.tasks.withItems"
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_ignored_is_in_the_status(embedded: EmbeddedBench) -> None:
+    train = sh("train", "true", nodeSelector={"pool": "gpu"}, tolerations=[{"key": "spot"}])
+    run = ran(embedded, template([task("train")], train, priority=5))
+    assert run.phase == "Succeeded"
+    ignored = embedded.status(run.name).ignored
+    assert {"spec.priority", "spec.templates.nodeSelector", "spec.templates.tolerations"} <= set(ignored)
