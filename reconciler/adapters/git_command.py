@@ -6,6 +6,7 @@ commands are used, so that a person's aliases, hooks, filters and log settings c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -155,7 +156,8 @@ class GitCommand:
         try:
             out, err = process.communicate(stdin, timeout=self._timeout)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGTERM)  # on which Git removes its lock files
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # on which Git removes its lock files
             process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise

@@ -18,6 +18,7 @@ from typing import Any
 import git as gitpython
 import pytest
 
+from reconciler.adapters.git_command import GitCommand
 from reconciler.adapters.git_source import GitSource
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.ports import Source
@@ -441,6 +442,19 @@ def test_a_mirror_that_a_killed_process_left_is_made_again(remote: Remote, tmp_p
         (mirror / "HEAD.lock").touch()  # what a killed Git leaves
     source = GitSource(str(remote.bare), cache)
     assert source.resolve("main") == source.head() == git(remote.clone, "rev-parse", "HEAD")
+
+
+def test_a_git_that_hangs_is_ended_with_all_it_started(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(tmp_path / "ssh"))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "simple")
+    start = time.monotonic()
+    with pytest.raises(Retryable, match=r"git ls-remote did not end in 0\.5 seconds"):
+        GitCommand(remote.bare, timeout=0.5).run("ls-remote", "ssh://example.org/a.git")
+    assert time.monotonic() - start < 60  # its output ends only when the last of them has ended
 
 
 def test_a_fetch_that_outlives_its_process_keeps_the_lock(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ approvals show the flow and secure nothing.
 
 Every write looks, prepares objects, and moves all refs in one compare-and-swap; whoever loses looks again.
 A pull request whose head came to the default branch by an ordinary push counts as merged.
+
+Honoured: head locks, conflicts, drafts, approvals by head, who closed it. Noted and ignored: labels. Refused by
+name: remotes that are not a folder here, repositories with a working tree, writing to branches of people.
 """
 
 from __future__ import annotations

@@ -1,0 +1,641 @@
+"""The contract of a forge: pull requests that are found by branch, locked by head, and merged for real."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import git as gitpython
+import pytest
+
+from reconciler.adapters.embedded.forge import EmbeddedForge
+from reconciler.adapters.git_command import GitCommand, LostRace
+from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.observed import Marker, PullRequest
+from reconciler.core.plan import FileChange
+from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BRANCH = "trueup/promote/staging/digits"
+PIN = "environments/staging/releases/digits.yaml"
+MARKER = Marker(
+    intent="promote",
+    environment="staging",
+    model="digits",
+    candidate=f"sha256:{'a' * 64}",
+    inputs=f"sha256:{'b' * 64}",
+)
+
+
+class Forge(ForgeReader, ForgeWriter, ForgePerson, Protocol):
+    def open_as_person(self, branch: str, title: str, body: str) -> int: ...
+
+
+def git(folder: Path, *arguments: str, who: str = "Ada") -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": who, f"GIT_{role}_EMAIL": f"{who.lower()}@example.org"}
+    done = subprocess.run(
+        ["git", "-C", folder, *arguments], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+class World:
+    """One repository with its forge, and a person's ordinary clone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bare, self.clone = folder / "origin.git", folder / "clone"
+        git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.bare))
+        git(folder, "clone", "--quiet", str(self.bare), str(self.clone))
+        git(self.clone, "checkout", "--quiet", "-B", "main")
+        self.push({PIN: "version: 1\n", "README.md": "hello\n"})
+
+    def forge(self, person: str = "Ada <ada@example.org>", clock: Callable[[], datetime] = lambda: AT) -> Forge:
+        return EmbeddedForge(self.bare, person, clock)
+
+    def push(self, files: dict[str, str], branch: str = "main", who: str = "Ada") -> str:
+        """A person commits on the branch as it is on the forge, or on main, and pushes."""
+        git(self.clone, "fetch", "--quiet", "--prune", "origin")
+        known = git(self.clone, "for-each-ref", "--format=%(refname)", "refs/remotes/origin").splitlines()
+        start = f"refs/remotes/origin/{branch}"
+        if known:
+            start = start if start in known else "refs/remotes/origin/main"
+            git(self.clone, "checkout", "--quiet", "--detach", start)
+        for path, text in files.items():
+            (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.clone / path).write_text(text)
+        git(self.clone, "add", "--all")
+        git(self.clone, "commit", "--quiet", "-m", f"edit {', '.join(files)}", who=who)
+        git(self.clone, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+        return git(self.clone, "rev-parse", "HEAD")
+
+    def rev(self, name: str) -> str:
+        return git(self.bare, "rev-parse", "--verify", name)
+
+    def show(self, name: str) -> str:
+        return git(self.bare, "show", name)
+
+
+@pytest.fixture(params=["embedded"])
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def forge(world: World) -> Forge:
+    return world.forge()
+
+
+def propose(forge: Forge, base: str, text: str = "version: 2\n", **changed: Any) -> int:
+    wish: dict[str, Any] = {
+        "branch": BRANCH,
+        "base": base,
+        "title": "Promote digits to staging",
+        "body": f"Gates passed.\n\n{MARKER}",
+        "files": (FileChange(path=PIN, content=text),),
+        "draft": False,
+        "labels": ("trueup",),
+    }
+    return forge.open(**wish | changed)
+
+
+def revise(forge: Forge, number: int, head: str, base: str, text: str, **changed: Any) -> None:
+    wish: dict[str, Any] = {
+        "head": head,
+        "base": base,
+        "title": "Promote digits again",
+        "body": f"Gates passed.\n\n{MARKER}",
+        "files": (FileChange(path=PIN, content=text),),
+        "draft": False,
+        "labels": (),
+    }
+    forge.update(number, **wish | changed)
+
+
+# --- open -------------------------------------------------------------------------------------------------
+
+
+def test_open_commits_on_base_and_is_found_again(world: World, forge: Forge) -> None:
+    main = world.rev("main")
+    number = propose(
+        forge,
+        main,
+        files=(
+            FileChange(path=PIN, content="größer: 2\n"),
+            FileChange(path="README.md"),
+            FileChange(path="a/b", content=""),
+        ),
+    )
+    (pull,) = forge.sweep().open.values()
+    assert (pull.number, pull.state, pull.branch, pull.base) == (number, "open", BRANCH, "main")
+    assert (pull.author, pull.ours, pull.mergeable, pull.draft) == ("trueup", True, True, False)
+    assert (pull.marker, pull.opened, pull.closed) == (MARKER, AT, None)
+    assert pull.head == world.rev(BRANCH) == world.rev(f"refs/pull/{number}/head")
+    assert world.rev(f"{BRANCH}^") == main == world.rev("main")
+    assert world.show(f"{BRANCH}:{PIN}") == "größer: 2"
+    assert git(world.bare, "ls-tree", "-r", "--name-only", BRANCH).splitlines() == ["a/b", PIN]
+    assert git(world.bare, "log", "-1", "--format=%an <%ae> %cn %s", BRANCH) == (
+        "trueup <trueup@localhost> trueup Promote digits to staging"
+    )
+    assert forge.get(number) == pull
+    assert PullRequest.model_validate_json(pull.model_dump_json()) == pull
+    assert (forge.closed(BRANCH), dict(forge.merged())) == ((), {})
+
+
+def test_open_adopts_the_open_one_and_changes_nothing(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    before = forge.get(number)
+    assert propose(forge, world.rev("main"), "version: 3\n", title="Another") == number
+    assert forge.get(number) == before
+    assert propose(forge, world.rev("main"), branch="trueup/promote/production/digits") == number + 1
+
+
+def test_numbers_are_read_as_numbers(world: World, forge: Forge) -> None:
+    opened = [propose(forge, world.rev("main"), branch=f"trueup/promote/staging/m{n}") for n in range(11)]
+    assert opened == list(range(1, 12)) == list(forge.sweep().open)
+
+
+def test_open_refuses_a_base_that_is_not_on_main(world: World, forge: Forge) -> None:
+    elsewhere = world.push({"README.md": "topic\n"}, "topic")
+    for base in (elsewhere, "0" * 40):
+        with pytest.raises(Retryable, match="is not on the default branch"):
+            propose(forge, base)
+    assert not forge.sweep().open
+
+
+@pytest.mark.parametrize("branch", ["main", "topic", "trueup/../main", "-x", "trueup/a b", "trueup/x.lock"])
+def test_open_writes_only_to_branches_of_trueup(world: World, forge: Forge, branch: str) -> None:
+    main = world.rev("main")
+    with pytest.raises(Terminal):
+        propose(forge, main, branch=branch)
+    assert git(world.bare, "for-each-ref", "--format=%(objectname) %(refname)") == f"{main} refs/heads/main"
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "x\ny", 'a"b', ".git/config"])
+def test_open_refuses_paths_outside_the_repository(world: World, forge: Forge, path: str) -> None:
+    with pytest.raises(Terminal, match="is not a path inside the repository"):
+        propose(forge, world.rev("main"), files=(FileChange(path=path, content="x"),))
+
+
+def test_open_leaves_a_persons_commits_on_our_branch_alone(world: World, forge: Forge) -> None:
+    theirs = world.push({"README.md": "mine\n"}, BRANCH)
+    with pytest.raises(Terminal, match="commits that are not trueup's"):
+        propose(forge, world.rev("main"))
+    assert world.rev(BRANCH) == theirs
+
+
+# --- update -----------------------------------------------------------------------------------------------
+
+
+def test_update_rebuilds_on_the_new_base(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    old = forge.get(number)
+    main = world.push({"README.md": "new\n"})
+    revise(forge, number, old.head, main, "version: 3\n", draft=True)
+    new = forge.get(number)
+    assert new.head == world.rev(BRANCH) == world.rev(f"refs/pull/{number}/head") != old.head
+    assert world.rev(f"{BRANCH}^") == main
+    assert world.show(f"{BRANCH}:{PIN}") == "version: 3"
+    assert (new.title, new.draft, new.ours, new.opened) == ("Promote digits again", True, True, old.opened)
+
+
+def test_head_is_a_lock(world: World, forge: Forge) -> None:
+    main = world.rev("main")
+    number = propose(forge, main)
+    judged = forge.get(number).head
+    revise(forge, number, judged, main, "version: 3\n")
+    moved = forge.get(number)
+    with pytest.raises(Retryable, match="moved on"):
+        revise(forge, number, judged, main, "version: 4\n")
+    with pytest.raises(Retryable, match="moved on"):
+        forge.merge(number, head=judged, message="merge")
+    assert (forge.get(number), world.rev("main")) == (moved, main)
+
+
+def test_a_persons_commit_on_our_branch(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    judged = forge.get(number).head
+    theirs = world.push({PIN: "version: 9\n"}, BRANCH)
+    pull = forge.sweep().open[number]
+    assert (pull.head, pull.ours, pull.author) == (theirs, False, "trueup")
+    with pytest.raises(Retryable):
+        forge.merge(number, head=judged, message="merge")
+    with pytest.raises(Terminal, match="not trueup's"):
+        revise(forge, number, theirs, world.rev("main"), "version: 2\n")
+    assert world.rev(BRANCH) == theirs
+
+
+def test_a_deleted_branch_keeps_its_pull_request(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    head = forge.get(number).head
+    git(world.clone, "push", "--quiet", "origin", f":refs/heads/{BRANCH}")
+    assert forge.get(number).head == head
+    assert forge.merge(number, head=head, message="merge") == world.rev("main")
+
+
+# --- merge ------------------------------------------------------------------------------------------------
+
+
+def test_merge_is_a_real_merge_of_the_judged_head(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    head = forge.get(number).head
+    main = world.push({"README.md": "meanwhile\n"})
+    commit = forge.merge(number, head=head, message="Promote digits to staging\n\ntrueup: yes\n")
+    assert world.rev("main") == commit
+    assert git(world.bare, "log", "-1", "--format=%P|%an|%ce|%s|%b", "main") == (
+        f"{main} {head}|trueup|trueup@localhost|Promote digits to staging|trueup: yes"
+    )
+    assert (world.show(f"main:{PIN}"), world.show("main:README.md")) == ("version: 2", "meanwhile")
+    (pull,) = forge.closed(BRANCH)
+    assert (pull.state, pull.merge_commit, pull.head, pull.closed) == ("merged", commit, head, AT)
+    assert (pull.closed_by, pull.closed_by_us, pull.mergeable) == ("trueup", True, False)
+    assert dict(forge.merged()) == {commit: number}
+    assert not forge.sweep().open
+    assert forge.merge(number, head=head, message="again") == commit
+    assert world.rev("main") == commit
+    assert not git(world.bare, "for-each-ref", f"refs/heads/{BRANCH}")
+    assert world.rev(f"refs/pull/{number}/head") == head
+    with pytest.raises(Terminal, match="is merged already"):
+        forge.close(number, reason="late")
+
+
+def test_a_branch_is_used_again_after_its_pull_request_ended(world: World, forge: Forge) -> None:
+    first = propose(forge, world.rev("main"))
+    forge.merge(first, head=forge.get(first).head, message="merge")
+    second = propose(forge, world.rev("main"), "version: 3\n")
+    forge.close(second, reason="superseded")
+    third = propose(forge, world.rev("main"), "version: 4\n")
+    forge.close_as_person(third, "not this one")
+    fourth = propose(forge, world.rev("main"), "version: 5\n")
+    assert list(forge.sweep().open) == [fourth]
+    assert [(p.number, p.state) for p in forge.closed(BRANCH)] == [
+        (third, "closed"),
+        (second, "closed"),
+        (first, "merged"),
+    ]
+    assert world.show(f"refs/pull/{third}/head:{PIN}") == "version: 4"
+
+
+def test_conflicts_are_seen_and_refused(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    pull = forge.get(number)
+    main = world.push({PIN: "version: by hand\n"})
+    assert (pull.mergeable, forge.sweep().open[number].mergeable) == (True, False)
+    with pytest.raises(Terminal, match=r"conflicts with main.* hint: rebuild it on main"):
+        forge.merge(number, head=pull.head, message="merge")
+    assert world.rev("main") == main
+    revise(forge, number, pull.head, main, "version: 2\n")
+    assert forge.sweep().open[number].mergeable
+
+
+def test_unrelated_history_is_not_mergeable_and_hides_nobody_else(world: World, forge: Forge) -> None:
+    tree = world.rev("main^{tree}")
+    root = git(world.bare, "commit-tree", tree, "-m", "root")
+    git(world.bare, "update-ref", "refs/heads/orphan", root)
+    orphan = forge.open_as_person("orphan", "from nowhere", "")
+    number = propose(forge, world.rev("main"))
+    assert {n: p.mergeable for n, p in forge.sweep().open.items()} == {orphan: False, number: True}
+
+
+def test_a_draft_is_not_merged(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"), draft=True)
+    with pytest.raises(Terminal, match="is a draft"):
+        forge.merge(number, head=forge.get(number).head, message="merge")
+
+
+def test_main_that_moves_during_the_merge(world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = propose(forge, world.rev("main"))
+    pushed: list[str] = []
+    commit_tree = GitCommand.commit_tree
+
+    def slow(self: GitCommand, *arguments: Any) -> str:
+        made = commit_tree(self, *arguments)
+        if not pushed:
+            pushed.append(world.push({"README.md": "in between\n"}))
+        return made
+
+    monkeypatch.setattr(GitCommand, "commit_tree", slow)
+    commit = forge.merge(number, head=forge.get(number).head, message="merge")
+    assert world.rev("main") == commit
+    assert world.rev("main^1") == pushed[0]
+
+
+def test_two_merges_at_once_make_one_commit(world: World, forge: Forge) -> None:
+    before = world.rev("main")
+    number = propose(forge, before)
+    head = forge.get(number).head
+    seconds = count()
+    forges = [world.forge(clock=lambda: AT + timedelta(seconds=next(seconds))) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        commits = set(pool.map(lambda f: f.merge(number, head=head, message="merge"), forges))
+    assert commits == {world.rev("main")}
+    assert git(world.bare, "rev-list", "--first-parent", f"{before}..main").splitlines() == [world.rev("main")]
+
+
+# --- what people do with plain Git ------------------------------------------------------------------------
+
+
+def test_a_merge_that_was_pushed_counts(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    head = forge.get(number).head
+    world.push({"README.md": "before\n"})
+    git(world.clone, "fetch", "--quiet", "origin")
+    git(world.clone, "merge", "--quiet", "--no-ff", "-m", "by hand", head)
+    git(world.clone, "push", "--quiet", "origin", "HEAD:main")
+    landed = world.rev("main")
+    world.push({"README.md": "after\n"})
+    assert not forge.sweep().open
+    again = propose(forge, world.rev("main"), "version: 3\n")
+    assert list(forge.sweep().open) == [again]
+    assert dict(forge.merged()) == {landed: number}
+    (pull,) = forge.closed(BRANCH)
+    assert (pull.state, pull.closed_by, pull.closed_by_us, pull.head) == ("merged", "Ada", False, head)
+
+
+def test_a_fast_forward_counts_and_a_branch_set_back_does_not(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    back = propose(forge, world.rev("main"), branch="trueup/promote/staging/other")
+    head = forge.get(number).head
+    git(world.bare, "update-ref", "refs/heads/trueup/promote/staging/other", world.rev("main"))
+    git(world.bare, "update-ref", "refs/heads/main", head)
+    assert list(forge.sweep().open) == [back]
+    assert dict(forge.merged()) == {head: number}
+    assert (forge.get(number).closed_by, forge.get(number).closed_by_us) == ("", False)
+
+
+def test_a_hand_made_pull_request(world: World, forge: Forge) -> None:
+    head = world.push({PIN: "version: 7\n"}, "fix/pin")
+    number = forge.open_as_person("fix/pin", "Pin seven", f"I say so.\n\n{MARKER}")
+    pull = forge.sweep().open[number]
+    assert (pull.author, pull.ours, pull.head, pull.branch) == ("Ada", False, head, "fix/pin")
+    assert pull.marker is None
+    assert forge.open_as_person("fix/pin", "Again", "") == number
+    commit = forge.merge_as_person(number)
+    assert forge.merge_as_person(number) == commit == world.rev("main")
+    assert git(world.bare, "log", "-1", "--format=%an|%ae|%s|%b", "main") == (
+        f"Ada|ada@example.org|Merge pull request #{number} from fix/pin|Pin seven"
+    )
+    assert (forge.get(number).closed_by, forge.get(number).closed_by_us) == ("Ada", False)
+    assert world.rev("fix/pin") == head
+    for branch in ("fix/pin", "main", "absent"):
+        with pytest.raises(Terminal, match="brings nothing to merge"):
+            forge.open_as_person(branch, "Nothing", "")
+
+
+# --- approvals, comments, closing -------------------------------------------------------------------------
+
+
+def test_approvals_carry_the_head(world: World, forge: Forge) -> None:
+    main = world.rev("main")
+    number = propose(forge, main)
+    first = forge.approve(number)
+    assert forge.approve(number) == first
+    assert world.forge("Grace").approve(number) == first
+    revise(forge, number, first, main, "version: 3\n")
+    second = forge.approve(number)
+    given = [(a.by, a.head, a.at) for a in forge.sweep().open[number].approvals]
+    assert given == [("Ada", first, AT), ("Grace", first, AT), ("Ada", second, AT)]
+    theirs = world.push({"README.md": "more\n"}, BRANCH)
+    assert forge.approve(number) == theirs
+    forge.close_as_person(number, "no")
+    with pytest.raises(Terminal, match="is closed already"):
+        forge.approve(number)
+
+
+def test_an_approval_is_of_the_head_that_was_seen(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = propose(forge, world.rev("main"))
+    pushed: list[str] = []
+    commit = GitCommand.commit
+
+    def slow(self: GitCommand, *arguments: Any) -> str:
+        if not pushed:
+            pushed.append(world.push({"README.md": "slipped in\n"}, BRANCH))
+        return commit(self, *arguments)
+
+    monkeypatch.setattr(GitCommand, "commit", slow)
+    approved = forge.approve(number)
+    assert [a.head for a in forge.get(number).approvals] == [approved] == pushed
+
+
+def test_comments_survive_concurrency_and_closing(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: world.forge().comment(number, f"note {n}\n<b>"), range(8)))
+    forge.close(number, reason="superseded by version 3")
+    forge.comment(number, "told")
+    *notes, reason, told = forge.get(number).comments
+    assert sorted(notes) == [f"note {n}\n<b>" for n in range(8)]
+    assert (reason, told) == ("superseded by version 3", "told")
+
+
+@pytest.mark.parametrize("by_us", [True, False])
+def test_who_closed_it_is_recorded(world: World, forge: Forge, by_us: bool) -> None:
+    number = propose(forge, world.rev("main"))
+    for _ in range(2):
+        if by_us:
+            forge.close(number, reason="superseded")
+        else:
+            forge.close_as_person(number, "superseded")
+    (pull,) = forge.closed(BRANCH)
+    assert (pull.state, pull.closed, pull.closed_by_us) == ("closed", AT, by_us)
+    assert (pull.closed_by, pull.comments) == ("trueup" if by_us else "Ada", ("superseded",))
+    with pytest.raises(Terminal, match="is closed already"):
+        forge.merge(number, head=pull.head, message="merge")
+
+
+def test_unknown_numbers_are_terminal(forge: Forge) -> None:
+    for call in (forge.get, forge.approve, forge.merge_as_person, lambda n: forge.comment(n, "x")):
+        with pytest.raises(Terminal, match="there is no pull request 7"):
+            call(7)
+
+
+# --- concurrency and death --------------------------------------------------------------------------------
+
+
+def test_threads_that_open_one_branch_make_one_pull_request(world: World) -> None:
+    main = world.rev("main")
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda n: propose(world.forge(), main, f"version: {n}\n"), range(8)))
+    assert numbers == [1] * 8
+    assert list(world.forge().sweep().open) == [1]
+
+
+def _open_two(world: World, main: str, n: int, numbers: Any) -> None:
+    forge = world.forge()
+    own = propose(forge, main, branch=f"trueup/promote/staging/m{n}")
+    numbers.put((propose(forge, main, f"version: {n}\n"), own))
+
+
+def test_processes_that_open_one_branch_make_one_pull_request(world: World) -> None:
+    main = world.rev("main")
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    children = [fork.Process(target=_open_two, args=(world, main, n, answers)) for n in range(8)]
+    for child in children:
+        child.start()
+    numbers = [answers.get(timeout=30) for _ in children]
+    for child in children:
+        child.join(30)
+    (shared,) = {number for number, _ in numbers}
+    assert (
+        sorted([shared, *(own for _, own in numbers)]) == list(range(1, 10)) == list(world.forge().sweep().open)
+    )
+
+
+KILLED = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from reconciler.adapters.embedded.forge import EmbeddedForge
+from reconciler.adapters.git_command import GitCommand
+from reconciler.core.plan import FileChange
+repository, base, step, when = sys.argv[1:]
+original = getattr(GitCommand, step)
+def dies(self, *arguments):
+    if when == "after":
+        original(self, *arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(GitCommand, step, dies)
+forge = EmbeddedForge(Path(repository), "Ada", lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
+files = (FileChange(path="a", content="b"),)
+wish = dict(title="t", body="b", files=files, draft=False, labels=())
+forge.open(branch="trueup/promote/staging/digits", base=base, **wish)
+"""
+
+
+@pytest.mark.parametrize(("step", "when"), [("commit", "after"), ("swap", "before"), ("swap", "after")])
+def test_open_after_a_kill_makes_exactly_one(world: World, forge: Forge, step: str, when: str) -> None:
+    main = world.rev("main")
+    command = [sys.executable, "-c", KILLED, str(world.bare), main, step, when]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -9
+    assert len(forge.sweep().open) == (when == "after" and step == "swap")
+    number = propose(forge, main)
+    assert (propose(forge, main), list(forge.sweep().open)) == (number, [number])
+    assert world.rev(BRANCH) == forge.get(number).head
+
+
+@contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> Iterator[None]:
+    """A transaction that changes only its first ``after`` refs, as when Git itself is killed."""
+    swap = GitCommand.swap
+
+    def partly(self: GitCommand, swaps: Iterator[Any]) -> None:
+        swap(self, list(swaps)[:after])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GitCommand, "swap", partly)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_open_after_half_a_transaction(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    main = world.rev("main")
+    with cut_off(monkeypatch, after):
+        propose(forge, main)
+    number = propose(forge, main)
+    assert list(forge.sweep().open) == [number]
+    assert forge.get(number).head == world.rev(BRANCH)
+    assert propose(forge, main, branch="trueup/promote/staging/other") == number + 1
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_merge_after_half_a_transaction(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    before = world.rev("main")
+    number = propose(forge, before)
+    head = forge.get(number).head
+    with cut_off(monkeypatch, after):
+        forge.merge(number, head=head, message="merge")
+    commit = forge.merge(number, head=head, message="merge")
+    assert git(world.bare, "rev-list", "--first-parent", f"{before}..main").splitlines() == [commit]
+    assert dict(forge.merged()) == {commit: number}
+    assert forge.get(number).closed_by_us
+
+
+# --- of the embedded forge alone --------------------------------------------------------------------------
+
+
+def test_a_sweep_is_few_processes_and_writes_nothing(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = world.rev("main")
+    for n in range(6):
+        propose(forge, main, f"version: {n}\n", branch=f"trueup/promote/staging/m{n}")
+    for n in (1, 2):
+        forge.close(n, reason="superseded")
+    started: list[str] = []
+    execute: Any = gitpython.Git.execute
+
+    def counted(self: gitpython.Git, command: list[str], **options: object) -> object:
+        started.append(next(part for part in command[1:] if part[0] != "-" and "=" not in part))
+        return execute(self, command, **options)
+
+    before = sorted(p for p in world.bare.rglob("*"))
+    monkeypatch.setattr(gitpython.Git, "execute", counted)
+    fresh = world.forge()
+    assert len(fresh.sweep().open) == 4
+    assert started == ["for-each-ref", "cat-file", "rev-list", *["merge-tree"] * 4]
+    started.clear()
+    assert len(fresh.sweep().open) == 4
+    assert started == ["for-each-ref", "rev-list"]
+    assert sorted(p for p in world.bare.rglob("*")) == before
+
+
+def test_every_event_is_a_commit_by_who_caused_it(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    forge.approve(number)
+    forge.merge(number, head=forge.get(number).head, message="merge")
+    log = git(world.bare, "log", "--format=%an: %s", f"refs/trueup/pulls/{number}")
+    assert log.splitlines() == ["trueup: merge 1", "Ada: approve 1", "trueup: open 1"]
+    assert git(world.bare, "fsck", "--strict", "--no-dangling") == ""
+
+
+def test_a_ref_that_stays_locked_is_retryable(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.adapters.embedded.forge._TURNS", 2)
+    number = propose(forge, world.rev("main"))
+    (world.bare / f"refs/trueup/pulls/{number}.lock").touch()
+    with pytest.raises(Retryable, match=r"hint: if no Git process runs, remove the \.lock file") as told:
+        forge.comment(number, "x")
+    assert not isinstance(told.value, LostRace)
+
+
+@pytest.mark.parametrize("person", ["trueup", "Ada <trueup@localhost>", "", "  ", "a\nb", "<x@y>"])
+def test_nobody_acts_as_trueup_or_as_nobody(world: World, person: str) -> None:
+    with pytest.raises(Terminal, match="git config"):
+        world.forge(person)
+
+
+@pytest.mark.parametrize("where", ["https://example.org/a.git", "git@example.org:a.git", "absent", "clone"])
+def test_only_a_local_bare_repository_will_do(world: World, tmp_path: Path, where: str) -> None:
+    path = Path(where) if ":" in where else tmp_path / where
+    with pytest.raises(Terminal, match="hint: name a bare repository on this machine"):
+        EmbeddedForge(path, "Ada", lambda: AT)
+
+
+def test_an_empty_repository_and_an_unreadable_record(world: World, forge: Forge, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", str(tmp_path / "empty.git"))
+    with pytest.raises(Terminal, match="hint: push a first commit"):
+        EmbeddedForge(tmp_path / "empty.git", "Ada", lambda: AT).sweep()
+    git(world.bare, "update-ref", "refs/trueup/pulls/1", "main")
+    with pytest.raises(Terminal, match="record cannot be read"):
+        forge.sweep()
