@@ -35,16 +35,16 @@ from reconciler.core.digests import sha256
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.observed import ClusterSweep, Workload
 
-PASSED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER")
-"""This machine's variables that a container sees beside PATH; everything else it must declare, as in a pod."""
+PASSED = ("CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LC_ALL", "OMP_NUM_THREADS", "PATH", "TZ")
+"""What of ``env`` a container sees undeclared, as if from an image; all else it must declare."""
 LOG_TAIL = 256 * 1024
 
 
 class EmbeddedCluster:
     """ClusterReader and ClusterWriter below ``home``.
 
-    ``env`` has the values of configMapKeyRef and secretKeyRef variables, by the variable's name. A Kubernetes
-    second lasts ``tick`` seconds.
+    ``env`` has the values of configMapKeyRef and secretKeyRef variables, by the variable's name, and this
+    machine's own few (:data:`PASSED`). A Kubernetes second lasts ``tick`` seconds.
     """
 
     def __init__(self, home: Path, env: Mapping[str, str], *, tick: float = 1.0) -> None:
@@ -56,7 +56,10 @@ class EmbeddedCluster:
 
     def sweep(self) -> ClusterSweep:
         """Every workload, from the files of its supervisor. Starts and heals nothing."""
-        workloads = filter(None, map(self._workload, self._folders()))
+        try:
+            workloads = [found for folder in self._folders() if (found := self._workload(folder))]
+        except OSError as error:
+            raise Retryable(str(error), where="the embedded cluster") from error
         return ClusterSweep(workloads={f"{w.environment}/{w.model}": w for w in workloads})
 
     def logs(self, environment: str, model: str) -> str:
@@ -154,7 +157,7 @@ class EmbeddedCluster:
                 desired["applied"] = instant()
                 write_json(folder / "desired.json", desired)
                 if lock is not None:
-                    _start_supervisor(folder, lock)
+                    _start_supervisor(folder, lock, self._env)
             finally:
                 if lock is not None:
                     os.close(lock)
@@ -217,11 +220,14 @@ class EmbeddedCluster:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer at a time."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        """One writer at a time. A full disk, or a folder that is not ours to write, is Retryable."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with (self._root / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise Retryable(str(error), where="the embedded cluster") from error
 
 
 def _modified(path: Path) -> datetime:
@@ -256,11 +262,10 @@ def _take_from_readers(lock: Path) -> int | None:
     return None
 
 
-def _start_supervisor(folder: Path, lock: int) -> None:
+def _start_supervisor(folder: Path, lock: int, env: Mapping[str, str]) -> None:
     """Hand ``lock`` over to a new process that nobody waits for."""
-    python = str(Path(sys.executable).parent)
-    environment = {name: os.environ[name] for name in PASSED if name in os.environ}
-    environment["PATH"] = os.pathsep.join((python, os.environ.get("PATH", os.defpath)))
+    environment = {name: env[name] for name in PASSED if name in env}
+    environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
     (folder / "supervisor.pid").unlink(missing_ok=True)
     with (folder / "supervisor.log").open("ab") as log:
         done = subprocess.run(
@@ -270,6 +275,7 @@ def _start_supervisor(folder: Path, lock: int) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            start_new_session=True,  # who ends our process group does not mean the workload
             pass_fds=(lock,),
             check=False,
         )

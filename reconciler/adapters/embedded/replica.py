@@ -60,10 +60,10 @@ class PodSpec(TypedDict):
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if there is none."""
+    """The content of a JSON file; None if there is none, or it is none: then we did not write it."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 

@@ -225,11 +225,10 @@ class Supervisor:
 
 
 def main() -> None:
-    """``run_deployment FOLDER``. The lock is inherited as an open descriptor; the caller waits for nothing."""
+    """``run_deployment FOLDER``. The lock is inherited, open; the caller gave a session of its own."""
     folder = Path(sys.argv[1])
     if os.fork():
         os._exit(0)
-    os.setsid()
     (folder / "supervisor.pid").write_text(str(os.getpid()))
     Supervisor(folder).run()
 
