@@ -118,14 +118,11 @@ def _predict(model: PyFuncModel, body: bytes) -> tuple[int, str]:
     """
     from mlflow.exceptions import MlflowException
 
-    schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
-    rows = parse_rows(body, schema.input_names() if schema else [])
+    rows = parse_rows(body, model.metadata.get_input_schema())  # type: ignore[no-untyped-call]
     try:
         answer: Any = model.predict(rows)
-    except MlflowException as error:
-        raise BadRequestError(str(error.message)) from error
-    except ValueError as error:
-        raise BadRequestError(str(error)) from error
+    except (MlflowException, ValueError) as error:
+        raise BadRequestError(str(error)[:500]) from error
     return len(rows), json.dumps({"predictions": answer.to_dict("records")}, allow_nan=False, default=_number)
 
 

@@ -96,7 +96,9 @@ def _serve(wanted: Settings, folder: Path) -> int:
 def _load(wanted: Settings, folder: Path) -> PyFuncModel:
     import mlflow
 
-    return mlflow.pyfunc.load_model(str(fetch_model(wanted.uri, digest=wanted.digest, destination=folder)))
+    verified = fetch_model(wanted.uri, digest=wanted.digest, destination=folder)
+    model: PyFuncModel = mlflow.pyfunc.load_model(str(verified))
+    return model
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""A request's JSON as a DataFrame, in MLflow's four input formats.
+"""A request's JSON as the DataFrame that a model's signature asks for, from MLflow's four input formats.
 
-https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/#json-input
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/#json-input. MLflow checks signatures itself,
+but its message repeats the data and the whole schema; the ones here name the column.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.types import Schema
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -18,10 +21,11 @@ class BadRequestError(Exception):
     """What is wrong with a request, in words for the one who sent it."""
 
 
-def parse_rows(body: bytes, columns: list[str]) -> pd.DataFrame:
-    """The rows of one request. ``columns`` name the values of rows that come as plain lists.
+def parse_rows(body: bytes, schema: Schema | None) -> pd.DataFrame:
+    """The rows of one request: the schema's columns, in its types; without a schema, whatever was sent.
 
-    Raises BadRequestError for anything that is not exactly one of the four formats, or holds no rows.
+    Raises BadRequestError for anything that is not exactly one of the four formats, holds no rows, or does not
+    fit the schema. Columns that the schema does not have are dropped.
     """
     import pandas as pd
 
@@ -31,6 +35,7 @@ def parse_rows(body: bytes, columns: list[str]) -> pd.DataFrame:
         raise BadRequestError("the body is nested too deeply") from error
     except ValueError as error:
         raise BadRequestError(f"the body is not JSON: {error}") from error
+    columns = [str(name) for name in schema.input_names()] if schema else []
     given = [name for name in FORMATS if isinstance(request, dict) and name in request]
     if len(given) != 1:
         raise BadRequestError(f"the body needs exactly one of {', '.join(FORMATS)}, as an object's key")
@@ -43,12 +48,16 @@ def parse_rows(body: bytes, columns: list[str]) -> pd.DataFrame:
         raise BadRequestError(f"{given[0]} does not make a table: {error}") from error
     if frame.empty:
         raise BadRequestError(f"{given[0]} holds no rows")
-    return frame
+    if not frame.columns.is_unique:
+        raise BadRequestError(f"{given[0]} names a column twice")
+    return _conform(frame, schema) if schema and schema.has_input_names() else frame
 
 
 def _split(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict) or not {"columns", "data"} <= data.keys() <= {"columns", "data", "index"}:
         raise BadRequestError("dataframe_split needs columns and data, and may have index")
+    if not isinstance(data["columns"], list) or not all(isinstance(name, str) for name in data["columns"]):
+        raise BadRequestError("dataframe_split needs columns as a list of names")
     return data
 
 
@@ -63,7 +72,67 @@ def _frame(data: Any, columns: list[str], name: str) -> pd.DataFrame:
         return pd.DataFrame(data)
     if name == "dataframe_records":
         raise BadRequestError("dataframe_records needs a list of objects, one a row")
-    return pd.DataFrame(data, columns=columns)
+    return pd.DataFrame(data, columns=columns or None)
+
+
+def _conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    missing = [str(name) for name in schema.required_input_names() if name not in frame.columns]
+    if missing:
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise BadRequestError(f"{len(missing)} of the model's columns are missing: {named}")
+    present = [column for column in schema.inputs if column.name in frame.columns]
+    frame = frame[[column.name for column in present]]
+    for column in present:
+        kind = getattr(column.type, "name", "")
+        if kind not in _TYPES:
+            continue  # arrays, objects and bytes are MLflow's to check
+        convert, wanted = _TYPES[kind]
+        try:
+            frame = frame.assign(**{str(column.name): convert(frame[column.name])})
+        except (ValueError, TypeError, OverflowError) as error:
+            raise BadRequestError(f"column {column.name} needs {wanted}") from error
+    return frame
+
+
+def _whole(values: pd.Series) -> pd.Series:
+    if values.dtype == bool or not (_numbers(values) % 1 == 0).all():
+        raise ValueError
+    return values.astype("int64")
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    if values.map(lambda value: isinstance(value, (bool, str))).any():
+        raise ValueError
+    return values.astype("float64")
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    if not (values.map(lambda value: isinstance(value, str)) | values.isna()).all():
+        raise ValueError
+    return values
+
+
+def _booleans(values: pd.Series) -> pd.Series:
+    if values.dtype != bool:
+        raise ValueError
+    return values
+
+
+def _instants(values: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return pd.to_datetime(values)
+
+
+_TYPES: dict[str, tuple[Callable[[pd.Series], pd.Series], str]] = {
+    "integer": (lambda values: _whole(values).astype("int32"), "whole numbers"),
+    "long": (_whole, "whole numbers"),
+    "float": (lambda values: _numbers(values).astype("float32"), "numbers"),
+    "double": (_numbers, "numbers"),
+    "string": (_texts, "texts"),
+    "boolean": (_booleans, "true or false"),
+    "datetime": (_instants, "instants, as in 2026-03-01T12:00:00"),
+}
 
 
 def _refuse(constant: str) -> None:

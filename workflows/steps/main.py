@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     os.environ |= QUIET
     warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
     try:

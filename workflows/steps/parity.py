@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -49,17 +50,19 @@ def run(options: argparse.Namespace) -> None:
     uri = f"models:/{options.registered_name}/{options.candidate_version}"
     features, _ = split_target(read_rows(options.data), str(inputs["target"]))
     rows = features.head(ROWS)
-    with tempfile.TemporaryDirectory() as folder:
-        expected = predict(fetch_model(uri, digest=digest, destination=Path(folder)), rows)
     environment = {
         "TRUEUP_MODEL_NAME": options.registered_name,
         "TRUEUP_MODEL_VERSION": options.candidate_version,
         "TRUEUP_MODEL_DIGEST": digest,
         "TRUEUP_MODEL_URI": uri,
     }
-    with running_server(environment) as address:
-        answers = ask(address, rows)
-    measuring.publish("parity", compare(expected, answers), inputs, options)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        model = fetch_model(uri, digest=digest, destination=Path(folder))
+        expected = pool.submit(predict, model, rows)  # while the server starts
+        with running_server(environment) as address:
+            answers = ask(address, rows)
+        metrics = compare(expected.result(), answers)
+    measuring.publish("parity", metrics, inputs, options)
 
 
 def compare(expected: pd.DataFrame, answers: pd.DataFrame | str) -> dict[str, Metric]:
@@ -112,7 +115,8 @@ def ask(address: str, rows: pd.DataFrame) -> pd.DataFrame | str:
 
 def _split(rows: pd.DataFrame) -> dict[str, Any]:
     """Columns and data, null where a value is missing; every number with all its digits."""
-    return rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
+    split: dict[str, Any] = rows.astype(object).where(rows.notna(), None).to_dict("split", index=False)
+    return split
 
 
 def _plain(value: Any) -> Any:
