@@ -14,7 +14,7 @@ _BREAK = "\u200b"
 """Zero-width space: a forge no longer recognises what it parts, and a person sees no difference."""
 
 _ESCAPED = re.compile(r"([\\*|$~]|(?<!\w)_|_(?!\w))")
-_LEADING = re.compile(r"^(\d{0,9})([#>+=.)-])(?=[\s#=-]|$)")
+_LEADING = re.compile(r"^(\d{0,9})(>|[#+=.)-](?=[\s#=-]|$))")
 _PARTED = (
     (re.compile(r"([@#!%&~^$])(?=\w)"), rf"\1{_BREAK}"),  # mentions, issues, merge requests, labels, snippets
     (re.compile(r"(?i)\b(GH)-(?=\d)"), rf"\1{_BREAK}-"),  # GitHub's other way to name an issue
@@ -45,5 +45,5 @@ def inert(text: str, limit: int = 500) -> str:
 
 def code(text: str, limit: int = 200) -> str:
     """A code span with ``text`` in it, in a table too; a dash where there is none."""
-    safe = visible(text, limit).replace("`", "'").replace("|", "\\|")
+    safe = visible(text, limit).replace("`", "'").replace("<!", "< !").replace("|", "\\|")
     return f"`{safe}`" if safe else "-"
