@@ -21,7 +21,6 @@ from reconciler.core.base import (
     Later,
     Name,
     RegisteredName,
-    RelativePath,
     VersionNumber,
     parse_duration,
 )
@@ -244,7 +243,9 @@ Scalar = str | int | float | bool
 class DataSet(Frozen):
     """A DVC pointer (`*.dvc`), relative to the model's folder."""
 
-    pointer: Annotated[RelativePath, Field(pattern=r"\.dvc$")]
+    pointer: Annotated[
+        str, Field(pattern=r"^([A-Za-z0-9_][-A-Za-z0-9_.]*/)*[A-Za-z0-9_][-A-Za-z0-9_.]*\.dvc$", max_length=200)
+    ]
 
 
 class EvaluationData(DataSet):
