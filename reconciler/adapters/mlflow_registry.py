@@ -1,6 +1,6 @@
 """The registry port on MLflow: a server (http, https) or the embedded store (SQLite), through MLflow's client.
 
-Made by bootstrap, one for each registry of the Platform. A sweep is ceil(N/1000) + ceil(V/10000) calls, never one
+Made by bootstrap, one for each registry of the Platform. A sweep is ceil(N/1000) + ceil(V/10000) calls and none
 for each model: MLflow gives aliases with the registered models and tags with the versions.
 """
 

@@ -27,6 +27,8 @@ from reconciler.core.observed import RegistrySweep
 
 pytest.importorskip("mlflow")
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
 STARTS_WITHIN = 60.0
 
 
