@@ -27,6 +27,7 @@ _MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/pu
 _REMOTE = re.compile(r"(?:https?|ssh|file)://\S+|(?:[\w.-]+@)?\w[\w.-]*:(?:[\w.~]|/(?!/))\S*")
 _PASSWORD = re.compile(r"[a-z]+://[^/@\s]*:[^/@\s]*@")
 _SUBMODULE, _SYMLINK, _EXECUTABLE = "160000", "120000", "100755"
+_DETACHED = "refs/trueup/head"
 _CACHE_BYTES = 64 << 20
 _OFFLINE = "check the network, the address and the credentials that Git uses"
 
@@ -142,10 +143,14 @@ class GitSource:
         try:
             if new:
                 self._git.run("init", "--quiet", "--bare", "--template=", "--initial-branch=main")
-            head = self._ask("ls-remote", "--symref", "--end-of-options", self._url, "HEAD", lock=lock)
+            main, extra = self._default_branch(lock)
             how = ("--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-            self._ask("fetch", *how, "--end-of-options", self._url, *_MIRRORED, lock=lock)
-            self._follow(head)
+            self._ask(lock, "fetch", *how, "--end-of-options", self._url, *_MIRRORED, *extra)
+            if (self._mirror / "shallow").exists():
+                hint = "name one with full history"
+                raise Terminal("the repository is a shallow clone", where=self._url, hint=hint)
+            if main:
+                self._git.run("symbolic-ref", "HEAD", main)
         except BaseException:
             if new:
                 shutil.rmtree(self._mirror, ignore_errors=True)
@@ -153,22 +158,24 @@ class GitSource:
             raise
         self._unfinished.unlink()
 
-    def _ask(self, *arguments: str, lock: int) -> str:
-        return self._git.run(*arguments, failure=Retryable, hint=_OFFLINE, pass_fds=(lock,)).text
+    def _default_branch(self, lock: int) -> tuple[str, tuple[str, ...]]:
+        """The ref that the mirror's HEAD is to name, if it matters, and what must be fetched for it.
 
-    def _follow(self, advertised: str) -> None:
-        """Make the mirror's HEAD the remote's, for calls that do not fetch."""
-        if (self._mirror / "shallow").exists():
-            raise Terminal(
-                "the repository is a shallow clone", where=self._url, hint="name one with full history"
-            )
+        A clone that stands at a commit, as continuous integration checks it out, has that commit for a branch.
+        """
         if self._main != "HEAD":
-            return
-        named = re.search(r"^ref: (refs/heads/\S+)\tHEAD$", advertised, re.MULTILINE)
-        if named is None:
-            hint = "push a first commit, or name the default branch"
-            raise Terminal("the remote's HEAD names no branch", where=self._url, hint=hint)
-        self._git.run("symbolic-ref", "HEAD", named[1])
+            return "", ()
+        said = self._ask(lock, "ls-remote", "--symref", "--end-of-options", self._url, "HEAD")
+        named = re.search(r"^ref: (refs/heads/\S+)\tHEAD$", said, re.MULTILINE)
+        if named is not None:
+            return named[1], ()
+        if said:
+            return _DETACHED, (f"+HEAD:{_DETACHED}",)
+        hint = "push to it, or set its HEAD: git symbolic-ref HEAD refs/heads/BRANCH"
+        raise Terminal("the remote's HEAD names no branch that is there", where=self._url, hint=hint)
+
+    def _ask(self, lock: int, *arguments: str) -> str:
+        return self._git.run(*arguments, failure=Retryable, hint=_OFFLINE, pass_fds=(lock,)).text
 
     def _reader(self) -> GitCommand:
         """The mirror's Git, once there is a whole mirror."""

@@ -125,9 +125,24 @@ def test_a_named_branch_wins_over_the_remotes_head(remote: Remote, tmp_path: Pat
     main = git(remote.clone, "rev-parse", "HEAD")
     live = remote.commit({"a.txt": "live\n"}, "live", branch="live")
     assert GitSource(f"file://{remote.bare}", tmp_path / "cache", "live").head() == live
-    assert GitSource(str(remote.bare), tmp_path / "cache").head() == main
+    default = GitSource(str(remote.bare), tmp_path / "cache")
+    assert default.head() == main
+    assert GitSource(str(remote.bare), tmp_path / "cache", "live").head() == live
+    assert [commit.oid for commit in default.log("a.txt")] == [main]
     with pytest.raises(Terminal, match="there is no branch refs/heads/gone"):
         GitSource(str(remote.bare), tmp_path / "cache", "gone").head()
+
+
+def test_a_clone_at_a_commit_is_read_at_that_commit(remote: Remote, tmp_path: Path) -> None:
+    source = GitSource(str(remote.clone), tmp_path / "cache")
+    main = source.head()
+    git(remote.clone, "checkout", "--quiet", "--detach")
+    git(remote.clone, "commit", "--quiet", "--allow-empty", "-m", "on no branch")
+    here = git(remote.clone, "rev-parse", "HEAD")
+    assert source.head() == source.resolve(here) == here
+    assert source.resolve("main") == main != here
+    git(remote.clone, "checkout", "--quiet", "main")
+    assert source.head() == main
 
 
 def test_a_force_pushed_main_is_followed(source: Source, remote: Remote) -> None:
@@ -376,7 +391,7 @@ def test_a_mirror_answers_while_its_remote_is_away(
 
 def test_an_empty_remote_says_what_is_missing(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "--bare", str(tmp_path / "empty.git"))
-    with pytest.raises(Terminal, match="hint: push a first commit"):
+    with pytest.raises(Terminal, match="hint: push to it, or set its HEAD"):
         GitSource(str(tmp_path / "empty.git"), tmp_path / "cache").head()
 
 

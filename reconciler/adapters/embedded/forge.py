@@ -90,7 +90,10 @@ class _Look(NamedTuple):
 
 
 class EmbeddedForge:
-    """One bare repository; ``person`` is ``NAME`` or ``NAME <EMAIL>``, and ``clock`` gives every instant."""
+    """One bare repository. ``clock`` gives every instant.
+
+    ``person`` is ``NAME`` or ``NAME <EMAIL>``, and asked for only by what people do: a machine needs none.
+    """
 
     def __init__(self, repository: Path, person: str, clock: Callable[[], datetime]) -> None:
         if not (repository / "HEAD").is_file() or not (repository / "refs").is_dir():
@@ -98,11 +101,7 @@ class EmbeddedForge:
             raise Terminal("the embedded forge cannot work here", where=str(repository), hint=hint)
         self._git = GitCommand(repository.resolve(), timeout=60)
         self._where = str(repository)
-        self._person = Identity.parse(person)
-        if self._person.name == _TRUEUP.name or self._person.email == _TRUEUP.email:
-            raise Terminal(
-                "a person cannot act as trueup", where="git config user.name", hint="set it to your name"
-            )
+        self._person = person
         self._clock = clock
         self._parsed: dict[str, _Record] = {}
         self._mergeable = lru_cache(maxsize=1024)(self._try_merge)
@@ -196,28 +195,31 @@ class EmbeddedForge:
     # --- person -------------------------------------------------------------------------------------------
 
     def approve(self, number: int) -> str:
+        who = self._acting()
+
         def attempt(look: _Look) -> str:
             record = self._at(look, number)
             pull = record.pull
-            given = Approval(by=self._person.name, head=pull.head, at=self._clock())
+            given = Approval(by=who.name, head=pull.head, at=self._clock())
             if not any((a.by, a.head) == (given.by, given.head) for a in pull.approvals):
-                self._write(look, self._person, "approve", record.but(approvals=(*pull.approvals, given)))
+                self._write(look, who, "approve", record.but(approvals=(*pull.approvals, given)))
             return pull.head
 
         return self._settle(attempt)
 
     def merge_as_person(self, number: int) -> str:
-        pull = self.get(number)
+        who, pull = self._acting(), self.get(number)
         message = f"Merge pull request #{number} from {pull.branch}\n\n{pull.title}"
-        return self._merge(number, pull.head, message, self._person)
+        return self._merge(number, pull.head, message, who)
 
     def close_as_person(self, number: int, reason: str) -> None:
-        self._close(number, reason, self._person)
+        self._close(number, reason, self._acting())
 
     def open_as_person(self, branch: str, title: str, body: str) -> int:
         """Open a pull request of a branch that was pushed; or adopt the open one. Its number."""
         ref = f"refs/heads/{branch_name(branch)}"
         about = {"branch": branch, "title": title, "body": body}
+        who = self._acting()
 
         def attempt(look: _Look) -> int:
             there = look.open_on(branch)
@@ -227,9 +229,16 @@ class EmbeddedForge:
             if not head or head not in self._changes(look, [head]):
                 hint = f"commit on it, then: git push origin {branch}"
                 raise self._refusal(f"branch {branch} brings nothing to merge", hint)
-            return self._open(look, self._person, head, about, ())
+            return self._open(look, who, head, about, ())
 
         return self._settle(attempt)
+
+    def _acting(self) -> Identity:
+        who = Identity.parse(self._person)
+        if who.name == _TRUEUP.name or who.email == _TRUEUP.email:
+            hint = "set it to your name"
+            raise Terminal("a person cannot act as trueup", where="git config user.name", hint=hint)
+        return who
 
     # --- looking ------------------------------------------------------------------------------------------
 
