@@ -95,7 +95,8 @@ def _conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def _whole(values: pd.Series) -> pd.Series:
-    if values.dtype == bool or not (_numbers(values) % 1 == 0).all():
+    numbers = _numbers(values)
+    if not ((numbers % 1 == 0) & (numbers.abs() < 2.0**63)).all():
         raise ValueError
     return values.astype("int64")
 

@@ -109,7 +109,7 @@ def step(
             limit="2",
             retry_policy="Always",
             expression=INFRASTRUCTURE,
-            backoff=Backoff(duration="5s", factor="2", max_duration="1m"),
+            backoff=Backoff(duration="5s", factor="2"),
         ),
         pod_spec_patch=pod_spec_patch,
     )
