@@ -15,13 +15,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from reconciler.cli.main import app
 from ruamel.yaml import YAML
 from typer.main import get_command
 
+from reconciler.cli.main import app
 from reconciler.core.base import format_duration
 from reconciler.core.documents import KINDS, Gate, GatePolicy
 from reconciler.core.evidence import CATALOGUE
@@ -199,6 +198,7 @@ def cell(text: str) -> str:
 
 # --- commands.md ------------------------------------------------------------------------------------------
 
+WIDTH = 100
 COMMANDS_HEAD = """\
 # The commands
 
@@ -210,41 +210,17 @@ gets plain text, and `NO_COLOR` is honoured.
 
 
 def commands_page() -> str:
-    return COMMANDS_HEAD + "".join(command_sections("reconcile", get_command(app)))
+    return COMMANDS_HEAD + "".join(command_sections(get_command(app), "reconcile"))
 
 
-def command_sections(name: str, command: click.Command) -> Iterator[str]:
-    """One section a command, subcommands after it, hidden ones left out."""
-    context = click.Context(command, info_name=name)
-    help_ = "\n\n".join(" ".join(p.split()) for p in (command.help or "").split("\n\n"))
-    usage = " ".join([name, *command.collect_usage_pieces(context)])
-    yield f"\n## {name}\n\n{help_}\n\n```\n{usage}\n```\n"
-    rows = [row for parameter in command.get_params(context) if (row := parameter_row(parameter, context))]
-    if rows:
-        yield "\n| argument or option | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
-    if isinstance(command, click.Group):
-        for sub in command.list_commands(context):
-            found = command.get_command(context, sub)
-            if found is not None and not found.hidden:
-                yield from command_sections(f"{name} {sub}", found)
-
-
-def parameter_row(parameter: click.Parameter, context: click.Context) -> str:
-    if parameter.name == "help" or getattr(parameter, "hidden", False):
-        return ""
-    if isinstance(parameter, click.Option):
-        flags = ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))
-        if not parameter.is_flag:
-            flags += f" `{parameter.make_metavar(context)}`"
-    else:
-        flags = f"`{parameter.make_metavar(context)}`"
-    default = parameter.get_default(context, call=False)
-    shown = (
-        ""
-        if default in (None, False, "", ()) or callable(default)
-        else f"`{getattr(default, 'value', default)}`"
-    )
-    return f"| {flags} | {shown} | {cell(getattr(parameter, 'help', '') or '')} |"
+def command_sections(command: Any, name: str, parent: Any = None) -> Iterator[str]:
+    """One section a command with its help, subcommands after it, hidden ones left out."""
+    settings = {"info_name": name, "parent": parent, "terminal_width": WIDTH, **command.context_settings}
+    context = command.context_class(command, **settings)
+    yield f"\n## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
+    for sub, found in getattr(command, "commands", {}).items():
+        if not found.hidden:
+            yield from command_sections(found, sub, context)
 
 
 # --- holds.md ---------------------------------------------------------------------------------------------
@@ -254,8 +230,8 @@ HOLDS_HEAD = """\
 
 Made from `reconciler/planning/holds.py` by `make generate`.
 
-A hold is something that is wanted and does not happen now. It is not a failure and does not change the exit code.
-Its sentence in the plan names the next event, or the command that would change it.
+A hold is something that is wanted and does not happen now. It is not a failure and does not change the exit
+code. Its sentence in the plan names the next event, or the command that would change it.
 `reconcile explain MODEL ENV` says more.
 
 | code | what it means | waits for |
@@ -277,10 +253,10 @@ def between(page: Path, tables: dict[str, str]) -> str:
     """``page`` with the text between ``<!-- made: NAME -->`` and ``<!-- end -->`` replaced."""
     text = page.read_text()
     for name, made in tables.items():
-        pattern = rf"(<!-- made: {name} -->\n).*?(<!-- end -->)"
-        text, found = re.subn(pattern, lambda m, made=made: m[1] + made + m[2], text, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"{page}: needs exactly one place for the made table {name!r}")
+        found = re.search(rf"<!-- made: {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+        if found is None:
+            raise SystemExit(f"{page}: has no place for the made table {name!r}")
+        text = text[: found.start(1)] + made + text[found.end(1) :]
     return text
 
 
