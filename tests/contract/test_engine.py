@@ -541,6 +541,34 @@ def test_a_killed_runner_is_an_error_and_leaves_no_child(embedded: EmbeddedBench
     assert embedded.another().sweep().runs[run.name] == run
 
 
+def test_a_runner_that_cannot_start_is_an_error(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    embedded.publish(COUNT)
+    env = {"PYTHONHOME": str(tmp_path / "nowhere")}
+    engine = EmbeddedEngine(home=tmp_path / "home", checkout=embedded.checkout, env=env)
+    submit(engine)
+    run = finished(embedded)
+    assert run.phase == "Error"
+    assert run.message.startswith("the runner ended without a result: ")
+    assert "Python" in dict(embedded.engine.logs(run.name))["runner"]
+
+
+def test_a_broken_file_is_said_and_not_guessed_at(embedded: EmbeddedBench) -> None:
+    run = ran(embedded, template([task("train")], sh("train", "true")))
+    (embedded.run(run.name) / "status.json").write_text("{")
+    with pytest.raises(Terminal, match="is not what this engine wrote"):
+        embedded.another().sweep()
+
+
+def test_what_a_killed_submitter_staged_is_not_a_run_and_goes(embedded: EmbeddedBench, tmp_path: Path) -> None:
+    left = [tmp_path / "home" / "engine" / "staging" / name for name in ("old", "new")]
+    for stage in left:
+        (stage / "src").mkdir(parents=True)
+    os.utime(left[0], (0, 0))
+    assert embedded.engine.sweep().runs == {}
+    assert ran(embedded, template([task("train")], sh("train", "true"))).phase == "Succeeded"
+    assert [stage.exists() for stage in left] == [False, True]
+
+
 def test_stop_all_ends_runs_as_terminate_does(embedded: EmbeddedBench, tmp_path: Path) -> None:
     embedded.publish(template([task("train")], sh("train", "echo $$$$ > $BENCH/pid; exec sleep 60")))
     submit(embedded.engine)

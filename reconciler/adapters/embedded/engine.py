@@ -28,8 +28,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from reconciler.core.base import Frozen, Instant
 from reconciler.core.errors import Retryable, Terminal
@@ -39,6 +40,9 @@ from reconciler.core.observed import EngineSweep, WorkflowRun
 
 COOKIE = "TRUEUP_RUN"
 """Environment variable of every task, its value the run's folder: it finds the orphans of a killed runner."""
+
+
+Kept = TypeVar("Kept", bound=Frozen)
 
 
 class Submission(Frozen):
@@ -83,14 +87,23 @@ class Status(Frozen):
 
 
 def read_status(folder: Path) -> Status | None:
+    """Where the run was last said to be; None before its runner spoke. Terminal if the file is broken."""
     try:
-        return Status.model_validate_json((folder / "status.json").read_bytes())
+        return _read(folder / "status.json", Status)
     except FileNotFoundError:
         return None
 
 
 def read_submission(folder: Path) -> Submission:
-    return Submission.model_validate_json((folder / "run.json").read_bytes())
+    return _read(folder / "run.json", Submission)
+
+
+def _read(path: Path, kind: type[Kept]) -> Kept:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        what = f"is not what this engine wrote: {error.errors()[0]['msg']}"
+        raise Terminal(what, where=str(path), hint=f"remove {path.parent} to forget the run") from error
 
 
 @contextmanager
@@ -105,6 +118,14 @@ def _claim(folder: Path) -> Iterator[int | None]:
         yield lock  # a runner that inherited it keeps the lock when this descriptor closes
     finally:
         os.close(lock)
+
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Runners that this process started. Nobody waits for them: they are reaped in passing, by any engine."""
+
+
+def _reap() -> None:
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 # --- the port -------------------------------------------------------------------------------------------------
@@ -132,7 +153,6 @@ class EmbeddedEngine:
         self._env = {**env, "PATH": path}
         self._grace = grace
         self._finished: dict[str, tuple[int, WorkflowRun]] = {}
-        self._children: list[subprocess.Popen[bytes]] = []
 
     def submit(
         self,
@@ -151,10 +171,7 @@ class EmbeddedEngine:
         if folder.exists():
             self._look(folder)
             return False
-        self._staging.mkdir(parents=True, exist_ok=True)
-        self._runs.mkdir(exist_ok=True)
-        self._sweep_staging()
-        stage = Path(tempfile.mkdtemp(dir=self._staging))
+        stage = self._stage()
         try:
             self._checkout(commit, stage / "src")
             submission = Submission(
@@ -169,10 +186,10 @@ class EmbeddedEngine:
             (stage / "run.json").write_text(submission.model_dump_json())
             # The one step that makes the run. It fails where the name is taken: that folder is not empty.
             stage.rename(folder)
-        except OSError:
+        except OSError as error:
             if folder.exists():
                 return False
-            raise
+            raise Retryable(f"the run cannot be written: {error}", where=str(folder)) from error
         finally:
             shutil.rmtree(stage, ignore_errors=True)
         self._look(folder)
@@ -180,7 +197,7 @@ class EmbeddedEngine:
 
     def sweep(self) -> EngineSweep:
         """As the port says. It also starts a run whose submitter was killed, and ends one whose runner was."""
-        self._children = [child for child in self._children if child.poll() is None]
+        _reap()
         return EngineSweep(runs={folder.name: self._look(folder) for folder in self._folders()})
 
     def logs(self, name: str) -> Iterator[tuple[str, str]]:
@@ -201,6 +218,8 @@ class EmbeddedEngine:
         give_up = time.monotonic() + self._grace + 5
         told: set[int] = set()
         while live := [folder for folder in self._folders() if not self._at_rest(folder)]:
+            if time.monotonic() > give_up + 10:
+                raise Retryable("a runner does not end", where=str(live[0]))
             for pid in filter(None, map(_pid, live)):
                 if time.monotonic() > give_up:
                     _signal(pid, signal.SIGKILL)
@@ -208,11 +227,10 @@ class EmbeddedEngine:
                     _signal(pid, signal.SIGTERM)
                     told.add(pid)
             time.sleep(0.02)
-        for child in self._children:
-            child.wait()
+        _reap()
 
     def _folders(self) -> list[Path]:
-        return sorted(self._runs.iterdir()) if self._runs.is_dir() else []
+        return sorted(path.parent for path in self._runs.glob("*/run.json"))
 
     def _look(self, folder: Path) -> WorkflowRun:
         """Where a run is now. Only the holder of its lock starts it, or says that its runner is dead."""
@@ -222,11 +240,15 @@ class EmbeddedEngine:
             status = read_status(folder)
             if status is not None and status.run.done:
                 return status.run
-            if lock is not None and status is not None:
-                return _bury(folder, status)
-            if lock is not None:
-                self._start(folder, lock)
-            return status.run if status else read_submission(folder).run()
+            if lock is None:
+                return status.run if status else read_submission(folder).run()
+            if status is not None:
+                return _bury(folder, status, "it was killed, or the machine restarted")
+            status = Status(run=read_submission(folder).run())
+            if said := _last_words(folder):
+                return _bury(folder, status, said)
+            self._start(folder, lock)
+            return status.run
 
     def _done(self, folder: Path) -> WorkflowRun | None:
         """A finished run never changes: read once, and then known by the time of its file."""
@@ -258,28 +280,29 @@ class EmbeddedEngine:
                 )
         except OSError as error:
             raise Retryable(f"the runner cannot be started: {error}", where=str(folder)) from error
-        self._children.append(runner)
+        _children.append(runner)
 
     def _at_rest(self, folder: Path) -> bool:
         """Whether no runner lives; if one was killed, then after its orphans are gone."""
-        if self._done(folder):
-            return True
         with _claim(folder) as lock:
-            status = read_status(folder)
-            if lock is not None and status is not None and not status.run.done:
-                _bury(folder, status)
+            with suppress(Terminal):  # a broken file is no reason to leave the others running
+                if lock is not None and (status := read_status(folder)) and not status.run.done:
+                    _bury(folder, status, "it was killed")
             return lock is not None
 
-    def _sweep_staging(self) -> None:
-        """Remove what submitters killed during a checkout left; an hour is longer than any checkout."""
+    def _stage(self) -> Path:
+        """A new folder to prepare a run in. What killed submitters left there goes after an hour."""
+        self._staging.mkdir(parents=True, exist_ok=True)
+        self._runs.mkdir(exist_ok=True)
         for stage in self._staging.iterdir():
             with suppress(FileNotFoundError):
                 if time.time() - stage.stat().st_mtime > 3600:
                     shutil.rmtree(stage, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._staging))
 
 
-def _bury(folder: Path, status: Status) -> WorkflowRun:
-    """End what a killed runner left, and record an Error. Called with the run's lock held."""
+def _bury(folder: Path, status: Status, why: str) -> WorkflowRun:
+    """End what a dead runner left, and record an Error. Called with the run's lock held."""
     kill_orphans(folder)
     now = datetime.now(UTC)
     nodes = {
@@ -288,10 +311,17 @@ def _bury(folder: Path, status: Status) -> WorkflowRun:
         else node
         for name, node in status.nodes.items()
     }
-    message = "the runner ended without a result: it was killed, or the machine restarted"
+    message = f"the runner ended without a result: {why}"
     run = status.run.model_copy(update={"phase": "Error", "message": message, "finished": now})
     status.model_copy(update={"run": run, "nodes": nodes}).write(folder)
     return run
+
+
+def _last_words(folder: Path) -> str:
+    """Why a runner died before its first status; empty if none was ever started, and then one may be."""
+    log = folder / "runner.log"
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def kill_orphans(folder: Path) -> None:

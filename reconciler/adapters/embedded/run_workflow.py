@@ -171,7 +171,7 @@ class Run:
             self._end(name, "Error", f"{type(error).__name__}: {error}")
         phase = self.status.nodes[name].phase
         self.values[f"tasks.{name}.status"] = phase
-        # As in Argo's assessDAGPhase: a task that did not run has the phase of what came before, bad ones first.
+        # As in Argo's assessDAGPhase: a task that did not run has the phase of what came before, bad first.
         above = [self.branch[before] for before in condition.names]
         inherited = next((phase for phase in above if phase in _BAD), "Succeeded")
         self.branch[name] = inherited if phase in ("Skipped", "Omitted") else phase
