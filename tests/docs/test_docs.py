@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import click
 import pytest
+import typer
 from typer.main import get_command
 
 from reconciler.cli.main import app, spelled_out
@@ -19,6 +20,7 @@ from reconciler.cli.main import app, spelled_out
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = get_command(app)
+UsageError = typer.BadParameter.__mro__[1]
 
 
 def name(page: Path) -> str:
@@ -55,12 +57,11 @@ def test_made_pages_are_what_the_code_says() -> None:
 # --- commands ---------------------------------------------------------------------------------------------
 
 
-def commands(command: click.Command, spelled: str) -> Iterator[str]:
+def commands(command: Any, spelled: str) -> Iterator[str]:
     yield spelled
-    if isinstance(command, click.Group):
-        for sub, found in command.commands.items():
-            if not found.hidden:
-                yield from commands(found, f"{spelled} {sub}")
+    for sub, found in getattr(command, "commands", {}).items():
+        if not found.hidden:
+            yield from commands(found, f"{spelled} {sub}")
 
 
 @pytest.mark.parametrize("spelled", sorted(commands(COMMAND, "reconcile")))
@@ -88,20 +89,19 @@ def test_a_shown_command_parses(page: str, line: str) -> None:
     parse(COMMAND, spelled_out(shlex.split(line, comments=True)[1:]))
 
 
-def parse(command: click.Command, arguments: list[str], parent: click.Context | None = None) -> None:
-    """As the command line would, without running anything. Raises click.UsageError."""
+def parse(command: Any, arguments: list[str], parent: Any = None) -> None:
+    """As the command line would, without running anything. Raises UsageError."""
     context = command.make_context(command.name, arguments, parent=parent)
     rest = [*context._protected_args, *context.args]
-    if isinstance(command, click.Group) and rest:
+    if hasattr(command, "commands") and rest:
         _, sub, rest = command.resolve_command(context, rest)
-        assert sub is not None
         parse(sub, rest, context)
 
 
 def test_a_wrong_command_does_not_parse() -> None:
-    with pytest.raises(click.UsageError):
+    with pytest.raises(UsageError):
         parse(COMMAND, ["no-such-command"])
-    with pytest.raises(click.UsageError):
+    with pytest.raises(UsageError):
         parse(COMMAND, ["status", "--no-such-option"])
 
 
