@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.adapters.embedded.engine import EmbeddedEngine, Status, read_status
 from reconciler.adapters.embedded.workflow_fields import HONOURED, IGNORED, REFUSED, read_fields
@@ -25,6 +26,7 @@ from reconciler.core.errors import Terminal
 from reconciler.core.observed import WorkflowRun
 from reconciler.ports import EngineReader, EngineWriter
 
+RENDERED = Path(__file__).parents[2] / "workflows" / "rendered"
 COMMIT = "c" * 40
 LABELS = {"app.kubernetes.io/managed-by": "trueup", "trueup.dev/kind": "train"}
 Doc = dict[str, Any]
@@ -767,6 +769,11 @@ def test_every_ignored_field_is_noted_and_not_there(path: str) -> None:
 )
 def test_every_refused_and_every_unknown_field_is_refused_by_name(path: str) -> None:
     assert path in read_fields(with_field(path)).refused
+
+
+@pytest.mark.parametrize("path", sorted(RENDERED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_templates_that_are_shipped_are_supported(path: Path) -> None:
+    assert read_fields(YAML(typ="safe").load(path.read_text())).refused == ()
 
 
 def test_the_three_tables_do_not_overlap() -> None:

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from reconciler.core.argo import parse_depends, parse_expression, references, seconds, substitute
 from reconciler.core.lint import lint_template
 
+RENDERED = Path(__file__).parents[2] / "workflows" / "rendered"
 PATH = "workflows/rendered/train-v1.yaml"
 GOOD = """
 apiVersion: argoproj.io/v1alpha1
@@ -234,7 +235,7 @@ def test_no_shape_breaks_the_lint(where: str, value: Any) -> None:
     lint_template(doc, PATH)
 
 
-@pytest.mark.parametrize("path", sorted(Path("workflows/rendered").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RENDERED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_templates_that_are_shipped(path: Path) -> None:
     assert said(YAML(typ="safe").load(path.read_text()), str(path)) == []
 
