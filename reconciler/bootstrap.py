@@ -58,6 +58,7 @@ def cache() -> Path:
 
 def open_repository(start: Path) -> Repository:
     """The repository around ``start``. Raises Terminal outside of one."""
+    start = start.resolve()
     root = _git(start, "rev-parse", "--show-toplevel")
     if not root:
         raise Terminal(
@@ -240,7 +241,7 @@ def _git(folder: Path, *arguments: str) -> str:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if not folder.is_dir():
             raise Terminal("is not a folder", where=str(folder)) from error
         raise Terminal("Git was not found", hint="install Git 2.38 or newer") from error

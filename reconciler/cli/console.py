@@ -33,6 +33,9 @@ STYLES: dict[Style, str] = {
 PATIENCE = 2.0
 """Seconds after which a person at a terminal is told what is being waited for."""
 
+TYPESET_WIDTH = 72
+"""Columns below which typeset tables would cut their cells."""
+
 QUIET_PIPE = 141
 """128 + SIGPIPE: the exit code of a program whose reader went away."""
 
@@ -43,13 +46,15 @@ def show(blocks: Iterable[Block]) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Markdown on standard output: typeset at a terminal, as it is in a pipe."""
-    if not at_terminal(sys.stdout):
-        write(text.rstrip() + "\n")
-        return
-    from rich.markdown import Markdown
+    """Markdown on standard output: typeset at a terminal, as it is in a pipe or where its tables do not fit."""
+    if at_terminal(sys.stdout):
+        from rich.markdown import Markdown
 
-    rich_console(sys.stdout).print(Markdown(text))
+        console = rich_console(sys.stdout)
+        if console.width >= TYPESET_WIDTH:
+            console.print(Markdown(text))
+            return
+    write(text.rstrip() + "\n")
 
 
 def write(text: str) -> None:

@@ -60,6 +60,8 @@ def show(
         return
     console.show([*pulls.head(pull), layout.BLANK])
     console.show_markdown(pulls.body(pull) or "(no description)")
+    if pull.comments:
+        console.show([layout.BLANK, *pulls.comments(pull)])
     if diff:
         console.show([layout.BLANK, *pulls.difference(bootstrap.difference(session.repository, pull))])
 

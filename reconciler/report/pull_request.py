@@ -37,7 +37,7 @@ def body(summary: Summary, marker: Marker) -> str:
         *_gates(summary),
         *_list("What speaks against it", [inert(text) for text in _objections(summary)]),
         *_list("Notes", [inert(note) for note in summary.notes]),
-        *_lineage(summary),
+        *_list("Lineage", [f"{inert(what, 60)}: {code(value)}" for what, value in summary.lineage.items()]),
         *_section("What merges it", inert(summary.merges)),
         *_section("To hold it, or to let it pass", _holding(summary, marker)),
         *_section("Evidence", _evidence(summary)),
@@ -77,11 +77,6 @@ def _objections(summary: Summary) -> list[str]:
     against = list(summary.verdict.against())
     against += [f"gate {g.gate} was waived: {g.waived}" for g in summary.verdict.gates if g.waived]
     return against
-
-
-def _lineage(summary: Summary) -> list[str]:
-    rows = [(inert(what, 60), code(value)) for what, value in summary.lineage.items()]
-    return ["### Lineage", markdown.table(("", ""), rows)] if rows else []
 
 
 def _holding(summary: Summary, marker: Marker) -> str:

@@ -44,10 +44,14 @@ def head(pull: PullRequest) -> list[Block]:
         ("opened", moment(pull.opened)),
         ("closed", f"{moment(pull.closed)} by {visible(pull.closed_by)}" if pull.closed else ""),
         ("approved", _approvals(pull) or "by nobody yet"),
-        ("comments", str(len(pull.comments)) if pull.comments else ""),
     ]
     blocks: list[Block] = [line(Span(f"#{pull.number} {visible(pull.title)}", "strong"), "  ", state, hang=4)]
     return blocks + [line(f"{name:<10}{text}", indent=2, hang=10) for name, text in facts if text]
+
+
+def comments(pull: PullRequest) -> list[Block]:
+    """What was said below the body, oldest first."""
+    return [line(Span("comment", "dim"), f"  {visible(text)}", hang=9) for text in pull.comments]
 
 
 def body(pull: PullRequest) -> str:
