@@ -5,7 +5,7 @@ and tests. :meth:`EmbeddedCluster.apply` records what is wanted and starts one d
 (:mod:`reconciler.adapters.embedded.run_deployment`), which does the rest and outlives the reconciler.
 
     HOME/cluster/ENV/MODEL/
-        manifests/       what was applied, byte for byte; an edit by hand shows as drift
+        manifests/N/     what was applied, byte for byte, at generation N; an edit by hand shows as drift
         desired.json     the same, checked and reduced to what is run
         values.json      values of configMapKeyRef and secretKeyRef variables, for the owner's eyes only
         status.json      what the supervisor sees
@@ -80,6 +80,9 @@ class EmbeddedCluster:
         desired: Desired | None = read_json(folder / "desired.json")
         if desired is None:
             return None
+        drifted = tuple(_drift(folder, desired))
+        if drifted and read_json(folder / "desired.json") != desired:
+            return self._workload(folder)  # applied or pruned in between
         status: Status | None = read_json(folder / "status.json")
         seen = status is not None and status["generation"] == desired["generation"]
         serving, endpoint = (status["serving"], status["endpoint"]) if status else ("", "")
@@ -105,7 +108,7 @@ class EmbeddedCluster:
                 "serving": serving,
                 "endpoint": endpoint,
                 "objects": tuple(desired["objects"]),
-                "drifted": tuple(_drift(folder, desired)),
+                "drifted": drifted,
             }
         )
 
@@ -149,13 +152,16 @@ class EmbeddedCluster:
             try:
                 if before == desired and lock is None and not any(_drift(folder, desired)):
                     return False
-                shutil.rmtree(folder / "manifests", ignore_errors=True)
-                (folder / "manifests").mkdir()
-                for name, text in manifests.items():
-                    (folder / "manifests" / name).write_text(text)
                 desired["generation"] += 1
                 desired["applied"] = instant()
+                written = folder / "manifests" / str(desired["generation"])
+                shutil.rmtree(written, ignore_errors=True)
+                written.mkdir(parents=True)
+                for name, text in manifests.items():
+                    (written / name).write_text(text)
                 write_json(folder / "desired.json", desired)
+                for older in set(written.parent.iterdir()) - {written}:
+                    shutil.rmtree(older)
                 if lock is not None:
                     _start_supervisor(folder, lock, self._env)
             finally:
@@ -246,9 +252,13 @@ def _tail(path: Path) -> str:
 
 def _drift(folder: Path, desired: Desired) -> Iterator[str]:
     """The manifests on disk that are not what was applied."""
-    there = {path.name: path for path in (folder / "manifests").glob("*")}
-    for name in sorted(there.keys() | desired["files"].keys()):
-        if name not in there or sha256(there[name].read_bytes()) != desired["files"].get(name):
+    there = folder / "manifests" / str(desired["generation"])
+    for name in sorted({path.name for path in there.glob("*")} | desired["files"].keys()):
+        try:
+            same = sha256((there / name).read_bytes()) == desired["files"].get(name)
+        except FileNotFoundError:
+            same = False
+        if not same:
             yield name
 
 
