@@ -101,23 +101,25 @@ def clone_source(repository: Repository) -> Source:
 
 
 def connect(
-    repository: Repository, platform: Platform, source: Source | None = None, clock: Clock = now
+    repository: Repository,
+    platform: Platform,
+    source: Source,
+    *,
+    tell: Callable[[str], None],
+    clock: Clock = now,
 ) -> tuple[Readers, Writers]:
-    """Everything the Platform names. Nothing is contacted yet."""
+    """Everything the Platform names. Nothing is contacted yet. ``tell`` shows a message to who is there."""
     from reconciler.adapters.embedded.lease import EmbeddedLease
     from reconciler.adapters.mlflow_registry import MlflowRegistry
     from reconciler.adapters.terminal_notifier import TerminalNotifier
 
-    source = source or git_source(repository)
     registries = {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
     engine = embedded_engine(repository, platform, source)
     forge = embedded_forge(repository, clock)
     clusters = {name: embedded_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
-    notifier = TerminalNotifier(lambda text: print(text, file=sys.stderr))  # noqa: T201 - its terminal is stderr
-    return readers, Writers(
-        registries, engine, forge, clusters, notifier, EmbeddedLease(repository.home, clock)
-    )
+    lease = EmbeddedLease(repository.home, clock)
+    return readers, Writers(registries, engine, forge, clusters, TerminalNotifier(tell), lease)
 
 
 def tracking_uris(repository: Repository, platform: Platform) -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from reconciler.cli import console
+
 if TYPE_CHECKING:
     from reconciler.bootstrap import Repository
     from reconciler.core.base import Subject
@@ -62,7 +64,7 @@ class Session:
     def connected(self) -> tuple[Readers, Writers]:
         from reconciler import bootstrap
 
-        return bootstrap.connect(self.repository, self.platform, self.source)
+        return bootstrap.connect(self.repository, self.platform, self.source, tell=console.note)
 
     @property
     def readers(self) -> Readers:

@@ -185,14 +185,17 @@ def test_outside_of_a_repository(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == f"error: {tmp_path / 'no'}: is not a folder\n"
 
 
-def at_a_terminal(*arguments: str, columns: int = 60, env: dict[str, str] | None = None) -> str:
-    """What a command prints on a terminal of that many columns."""
+def at_a_terminal(
+    *arguments: str, columns: int = 60, env: dict[str, str] | None = None, script: str = ""
+) -> str:
+    """What a command, or a script, prints on a terminal of that many columns."""
     import pty
 
     parent, child = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm", "COLUMNS": str(columns), **(env or {})}
-    process = subprocess.Popen(_reconcile(*arguments), stdout=child, stderr=child, env=environment)
+    command = [sys.executable, "-c", script] if script else _reconcile(*arguments)
+    process = subprocess.Popen(command, stdout=child, stderr=child, env=environment)
     os.close(child)
     said = b""
     while True:
@@ -232,6 +235,16 @@ def test_nothing_is_said_about_quick_work(capfd: pytest.CaptureFixture[str]) -> 
     with console.working("nothing much"):
         pass
     assert capfd.readouterr() == ("", "")
+
+
+def test_work_that_takes_long_is_named_at_a_terminal_only() -> None:
+    script = (
+        "import time; from reconciler.cli import console\n"
+        "with console.working('counting stars', patience=0.01): time.sleep(0.5)"
+    )
+    assert "counting stars" in at_a_terminal(script=script)
+    piped = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (piped.stdout, piped.stderr) == ("", "")
 
 
 def test_ctrl_c_ends_a_watch_quietly(tmp_path: Path) -> None:
