@@ -1,0 +1,555 @@
+"""Whatever a person can get wrong in a document: the exact line they are told, and whom it hides.
+
+Each case changes a repository of two environments and two models that is otherwise right. Nothing else may be
+said, and nobody else may be hidden.
+"""
+
+# ruff: noqa: E501 - a message is one line, here too
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from reconciler.adapters.folder_source import FolderSource
+from reconciler.core.base import Subject
+from reconciler.core.desired import DesiredState
+from reconciler.load import load
+
+HEADER = "apiVersion: trueup.dev/v1\nkind: "
+PLATFORM = "environments/platform.yaml"
+STAGING = "environments/staging/environment.yaml"
+PRODUCTION = "environments/production/environment.yaml"
+DIGITS = "models/digits/model.yaml"
+SPAM = "models/spam/model.yaml"
+BASE = "policies/base.yaml"
+STRICT = "policies/strict.yaml"
+TRAIN = "workflows/rendered/train-v1.yaml"
+EVALUATE = "workflows/rendered/measure-evaluate-v1.yaml"
+RELEASE = "environments/staging/releases/digits.yaml"
+EXCEPTIONS = "environments/production/exceptions/spam.yaml"
+
+
+def environment(name: str, policy: str, promotes_from: str = "") -> str:
+    upstream = f"promotesFrom:\n  allOf: [{promotes_from}]\n" if promotes_from else ""
+    return f"{HEADER}Environment\n{upstream}policy: {policy}\nalias: {name}\nnamespace: {name}\n"
+
+
+def model(name: str) -> str:
+    return f"""\
+{HEADER}Model
+owner: a-team
+task: classification
+registeredName: {name}
+data:
+  train: {{pointer: data/train.csv.dvc}}
+  evaluation:
+    pointer: data/evaluation.csv.dvc
+    target: label
+    slices: [ink]
+training:
+  workflow: train-v1
+  seed: 0
+environments: [staging, production]
+"""
+
+
+def policy(threshold: str, head: str = "") -> str:
+    return f"""\
+{HEADER}GatePolicy
+{head}gates:
+  - name: accuracy
+    metric: evaluate.accuracy
+    op: ">="
+    threshold: {threshold}
+    minSamples: 500
+    maxAge: 30d
+"""
+
+
+def template(name: str) -> str:
+    return f"""\
+apiVersion: argoproj.io/v1alpha1
+kind: WorkflowTemplate
+metadata:
+  name: {name}
+  annotations: {{trueup.dev/recipe: "1"}}
+spec:
+  entrypoint: main
+  templates:
+    - name: main
+      container: {{image: steps, args: [run]}}
+"""
+
+
+def pointer(md5: str) -> str:
+    return f"outs:\n- md5: '{md5}'\n  path: data.csv\n"
+
+
+RIGHT = {
+    PLATFORM: f"{HEADER}Platform\n",
+    STAGING: environment("staging", "base"),
+    PRODUCTION: environment("production", "strict", promotes_from="staging"),
+    BASE: policy("0.8"),
+    STRICT: policy("0.9", head="extends: base\n"),
+    TRAIN: template("train-v1"),
+    EVALUATE: template("measure-evaluate-v1"),
+    EXCEPTIONS: f"{HEADER}Exceptions\n",
+    **{
+        path.format(name): content
+        for name in ("digits", "spam")
+        for path, content in {
+            "models/{}/model.yaml": model(name),
+            "models/{}/src/train.py": "print('training')\n",
+            "models/{}/data/train.csv.dvc": pointer("1" * 32),
+            "models/{}/data/evaluation.csv.dvc": pointer("2" * 32),
+        }.items()
+    },
+}
+
+STAGING_ALL = {"staging/digits", "staging/spam"}
+PRODUCTION_ALL = {"production/digits", "production/spam"}
+DIGITS_ALL = {"staging/digits", "production/digits", "digits"}
+EVERYTHING = STAGING_ALL | PRODUCTION_ALL | {"digits", "spam"}
+NAME_HINT = (
+    "use lower-case letters, digits and '-', at most 30, with a letter or digit at both ends, as in digits-v2"
+)
+
+
+class Edit(NamedTuple):
+    """One place of a file, replaced."""
+
+    old: str
+    new: str
+
+
+class LinkTo(NamedTuple):
+    target: str
+
+
+Change = Edit | LinkTo | str | bytes | None
+
+
+class Case(NamedTuple):
+    name: str
+    changes: dict[str, Change]
+    told: list[str]
+    hides: set[str]
+
+
+LATER = "is part of trueup's format, but this version does not act on it yet. hint: remove it"
+
+CASES = [
+    # --- YAML ---
+    Case(
+        "syntax",
+        {STAGING: Edit("policy: base", "policy: [base")},
+        [
+            f"{STAGING}:4: is not valid YAML: did not find expected ',' or ']', while parsing a flow sequence. hint: check indentation, quotes, colons and brackets there and just above"
+        ],
+        STAGING_ALL,
+    ),
+    Case(
+        "duplicate key",
+        {DIGITS: Edit("owner: a-team\n", "owner: a-team\nowner: b-team\n")},
+        [f"{DIGITS}:4: has the key owner twice, first on line 3. hint: remove one of the two"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "alias bomb",
+        {
+            DIGITS: "a: &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+            )
+        },
+        [f"{DIGITS}:1: uses a YAML anchor. hint: write the value out; anchors and aliases are not read"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "300 KB",
+        {DIGITS: model("digits") + "# " + "x" * 300 * 1024},
+        [
+            f"{DIGITS}: is 301 KiB large; the limit is 256 KiB. hint: a document says what should be; keep data elsewhere"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "10,000 nested brackets",
+        {DIGITS: "[" * 10_000 + "]" * 10_000},
+        [f"{DIGITS}:1: is nested more than 32 deep. hint: make the document flatter"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "not UTF-8",
+        {DIGITS: b"owner: M\xfcller\n"},
+        [f"{DIGITS}:1: is not UTF-8. hint: save the file as UTF-8"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "NaN threshold",
+        {BASE: Edit("threshold: 0.8", "threshold: .nan")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STAGING}:3: names the policy base, which has an error. hint: correct that policy or what it extends",
+            f"{BASE}:7: has the number .nan, which is not finite. hint: write a finite number",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
+        "empty",
+        {DIGITS: "# later\n"},
+        [f"{DIGITS}:1: is empty. hint: start with apiVersion and kind: Model"],
+        DIGITS_ALL,
+    ),
+    # --- one document ---
+    Case(
+        "unknown field",
+        {DIGITS: Edit("registeredName: digits", "registeredName: digits\nregistryName: digits")},
+        [f"{DIGITS}:6: has the unknown field registryName. hint: did you mean registeredName?"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "wrong type",
+        {DIGITS: Edit("seed: 0", 'seed: "0"')},
+        [f"{DIGITS}:14: training.seed must be a whole number, not '0'. hint: remove the quotes"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "everything at once",
+        {DIGITS: Edit("task: classification\nregisteredName: digits\n", "task: clasification\nownr: x\n")},
+        [
+            f"{DIGITS}:1: has no registeredName. hint: add registeredName",
+            f"{DIGITS}:4: task must be one of classification, regression, not 'clasification'. hint: did you mean classification?",
+            f"{DIGITS}:5: has the unknown field ownr. hint: did you mean owner?",
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "no apiVersion",
+        {DIGITS: Edit("apiVersion: trueup.dev/v1\n", "")},
+        [f"{DIGITS}:1: has no apiVersion. hint: add apiVersion: trueup.dev/v1"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "another kind",
+        {DIGITS: Edit("kind: Model", "kind: Modell")},
+        [f"{DIGITS}:2: kind must be Model, not 'Modell'"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a field for later",
+        {DIGITS: Edit("  seed: 0", "  seed: 0\n  compute: {spot: true}")},
+        [f"{DIGITS}:15: training.compute.spot {LATER}"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "retrainOn: schedule",
+        {STAGING: Edit("alias: staging", "alias: staging\nretrainOn: [code, schedule]")},
+        [f"{STAGING}:5: retrainOn[1] must be one of code, data, not 'schedule'"],
+        STAGING_ALL,
+    ),
+    Case(
+        "an impossible duration",
+        {STAGING: Edit("alias: staging", "alias: staging\npromotion:\n  soak: 10 minutes")},
+        [
+            f"{STAGING}:6: promotion.soak = '10 minutes' is not a duration. hint: write a whole number and a unit, as in 90s, 10m, 24h or 7d"
+        ],
+        STAGING_ALL,
+    ),
+    Case(
+        "a secret in place of its name",
+        {PLATFORM: f"{HEADER}Platform\nregistries:\n  default:\n    trackingUriEnv: https://me:pw@mlflow\n"},
+        [
+            f"{PLATFORM}:5: registries.default.trackingUriEnv = 'https://me:pw@mlflow' is not acceptable. hint: write the name of an environment variable, never the value itself"
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "another version of trueup",
+        {PLATFORM: f'{HEADER}Platform\nrequires: ">=7.0"\n'},
+        [f"{PLATFORM}:3: requires trueup >=7.0, and this is 0.1.0. hint: install a version that it allows"],
+        EVERYTHING,
+    ),
+    # --- names and places ---
+    Case(
+        "name not DNS-1123",
+        {"environments/Test_1/environment.yaml": environment("test", "base")},
+        [f"environments/Test_1/environment.yaml: 'Test_1' is not an acceptable name. hint: {NAME_HINT}"],
+        set(),
+    ),
+    Case(
+        "path escape",
+        {DIGITS: Edit("data/train.csv.dvc", "../../spam/data/train.csv.dvc")},
+        [
+            f"{DIGITS}:7: data.train.pointer = '../../spam/data/train.csv.dvc' is not acceptable. hint: write a path below the model's folder that ends in .dvc, with no part that starts with a dot"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "symbolic link to a document",
+        {DIGITS: LinkTo("../spam/model.yaml")},
+        [f"{DIGITS}: is a symbolic link. hint: commit the file or folder itself"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "symbolic link in the source",
+        {"models/digits/src/data": LinkTo("/etc")},
+        ["models/digits/src/data: is a symbolic link. hint: commit the file or folder itself"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "file that nothing reads",
+        {"environments/staging/env.yaml": "x: 1\n"},
+        [
+            "environments/staging/env.yaml: is not read. hint: what is read is environments/staging/environment.yaml, environments/staging/releases/env.yaml, environments/staging/exceptions/env.yaml"
+        ],
+        set(),
+    ),
+    # --- references ---
+    Case(
+        "unknown environment",
+        {DIGITS: Edit("[staging, production]", "[staging, prodction]")},
+        [f"{DIGITS}:15: names the unknown environment prodction. hint: did you mean production?"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "override for an unknown environment",
+        {DIGITS: Edit("seed: 0\n", "seed: 0\nserving:\n  overrides:\n    qa: {replicas: 2}\n")},
+        [
+            f"{DIGITS}:17: serving.overrides names the unknown environment qa. hint: there are production, staging"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "unknown policy",
+        {STAGING: Edit("policy: base", "policy: bse")},
+        [f"{STAGING}:3: names the unknown policy bse. hint: did you mean base?"],
+        STAGING_ALL,
+    ),
+    Case(
+        "unknown registry and cluster",
+        {STAGING: Edit("alias: staging", "alias: staging\nregistry: main\ncluster: eu")},
+        [
+            f"{STAGING}:5: names the unknown registry main. hint: there is default",
+            f"{STAGING}:6: names the unknown cluster eu. hint: there is local",
+        ],
+        STAGING_ALL,
+    ),
+    Case(
+        "unknown upstream",
+        {PRODUCTION: Edit("[staging]", "[stage]")},
+        [f"{PRODUCTION}:3: promotes from the unknown environment stage. hint: did you mean staging?"],
+        PRODUCTION_ALL,
+    ),
+    Case(
+        "promotesFrom in a circle",
+        {STAGING: environment("staging", "base", promotes_from="production")},
+        [
+            f"{PRODUCTION}:3: promotesFrom goes in a circle: production -> staging -> production. hint: let one of them promote from none",
+            f"{STAGING}:3: promotesFrom goes in a circle: staging -> production -> staging. hint: let one of them promote from none",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
+        "two environments with one alias",
+        {PRODUCTION: Edit("alias: production", "alias: staging")},
+        [
+            f"{PRODUCTION}:6: has the alias staging of staging on the same registry. hint: give each environment an alias of its own",
+            f"{STAGING}:4: has the alias staging of production on the same registry. hint: give each environment an alias of its own",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
+        "two models with one registered name",
+        {SPAM: Edit("registeredName: spam", "registeredName: digits")},
+        [
+            f"{DIGITS}:5: has the registeredName digits of spam. hint: give each model a name of its own",
+            f"{SPAM}:5: has the registeredName digits of digits. hint: give each model a name of its own",
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "unknown workflow template",
+        {DIGITS: Edit("workflow: train-v1", "workflow: train-v2")},
+        [f"{DIGITS}:13: names the unknown workflow template train-v2. hint: did you mean train-v1?"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a training template with an error",
+        {TRAIN: Edit("entrypoint: main", "entrypoint: mian")},
+        [
+            f"{DIGITS}:13: names the workflow template train-v1, which has an error. hint: correct {TRAIN}",
+            f"{SPAM}:13: names the workflow template train-v1, which has an error. hint: correct {TRAIN}",
+            f"{TRAIN}: template name 'mian' undefined",
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "a measurement without its template",
+        {EVALUATE: None},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which needs the workflow template measure-evaluate-v1, which is not there. hint: `reconcile init` writes the stock templates to workflows/rendered",
+            f"{STAGING}:3: names the policy base, which needs the workflow template measure-evaluate-v1, which is not there. hint: `reconcile init` writes the stock templates to workflows/rendered",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
+        "no code",
+        {"models/digits/src/train.py": None},
+        [
+            f"{DIGITS}:13: trains by workflow, and there is no code in models/digits/src. hint: commit the training code there"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "pointer that is not there",
+        {"models/digits/data/train.csv.dvc": None},
+        [
+            f"{DIGITS}:7: data.train names models/digits/data/train.csv.dvc, which is not there. hint: make it with `dvc add` and commit it"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "pointer that is none",
+        {"models/digits/data/train.csv.dvc": "outs: []\n"},
+        [
+            "models/digits/data/train.csv.dvc: is not a DVC pointer to one file or folder. hint: make it with `dvc add`"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "evaluation on the training data",
+        {"models/digits/data/evaluation.csv.dvc": pointer("1" * 32)},
+        [
+            f"{DIGITS}:8: data.evaluation is the same data as data.train, so its numbers say nothing about new rows. hint: hold rows out for the evaluation"
+        ],
+        set(),
+    ),
+    Case(
+        "slices by the target",
+        {DIGITS: Edit("slices: [ink]", "slices: [ink, label]")},
+        [
+            f"{DIGITS}:11: data.evaluation.slices names the target label. hint: slice by columns that are known before the answer is"
+        ],
+        DIGITS_ALL,
+    ),
+    # --- policies ---
+    Case(
+        "a looser child policy",
+        {STRICT: Edit("threshold: 0.9", "threshold: 0.7")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:8: gate accuracy asks >= 0.7 where its parent asks >= 0.8, and a policy may only tighten what it extends. hint: ask at least >= 0.8",
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
+        "an unknown parent policy",
+        {STRICT: Edit("extends: base", "extends: bass")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:3: extends the unknown policy bass. hint: did you mean base?",
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
+        "policies that extend each other",
+        {BASE: policy("0.8", head="extends: strict\n")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STAGING}:3: names the policy base, which has an error. hint: correct that policy or what it extends",
+            f"{BASE}:3: extends itself: base -> strict -> base. hint: remove one extends",
+            f"{STRICT}:3: extends itself: strict -> base -> strict. hint: remove one extends",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
+        "a metric that nothing measures",
+        {STRICT: Edit("metric: evaluate.accuracy", "metric: evaluation.accuracy")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:6: gate accuracy asks evaluation.accuracy instead of evaluate.accuracy, and a policy may only tighten what it extends. hint: give it another name",
+            f"{STRICT}:6: gate accuracy asks evaluation.accuracy, and there is no measurement evaluation. hint: did you mean evaluate?",
+        ],
+        PRODUCTION_ALL,
+    ),
+    # --- releases and exceptions ---
+    Case(
+        "a release that is not one",
+        {RELEASE: f"{HEADER}Release\npin: 3\n"},
+        [
+            f"{RELEASE}:1: has no admission. hint: add admission",
+            f"{RELEASE}:1: has no image. hint: add image",
+            f"{RELEASE}:1: has no renderer. hint: add renderer",
+            f"{RELEASE}:1: has no serving. hint: add serving",
+            f"{RELEASE}:3: pin must be a mapping, not 3",
+        ],
+        {"staging/digits", "digits"},
+    ),
+    Case(
+        "evidence that is none",
+        {"environments/staging/releases/digits.evidence.json": "{}"},
+        [
+            "environments/staging/releases/digits.evidence.json: is not the evidence of a release: candidate: Field required. hint: digits.evidence.json is written by trueup; restore it from Git"
+        ],
+        {"staging/digits", "digits"},
+    ),
+    Case(
+        "unknown model",
+        {"environments/staging/exceptions/spam2.yaml": f"{HEADER}Exceptions\n"},
+        [
+            "environments/staging/exceptions/spam2.yaml:1: is for the unknown model spam2. hint: did you mean spam?"
+        ],
+        set(),
+    ),
+    Case(
+        "exceptions that say nothing legible",
+        {EXCEPTIONS: f"{HEADER}Exceptions\nholds:\n  - reason: audit\n    until: tomorrow\n"},
+        [
+            f"{EXCEPTIONS}:5: holds[0].until must be an instant, not 'tomorrow'. hint: write it in UTC, as in 2026-03-01T12:00:00Z"
+        ],
+        {"production/spam", "spam"},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_it_is_told_where_and_hides_only_its_own(case: Case, tmp_path: Path) -> None:
+    state = loaded(tmp_path, case.changes)
+    assert [str(problem) for problem in state.problems] == case.told
+    assert hidden(state) == case.hides
+
+
+def test_the_repository_that_the_cases_change_is_right(tmp_path: Path) -> None:
+    state = loaded(tmp_path, {})
+    assert state.problems == ()
+    assert hidden(state) == set()
+
+
+def loaded(folder: Path, changes: dict[str, Change]) -> DesiredState:
+    """The state of the right repository with some files changed, added or (None) removed."""
+    for path, content in {**RIGHT, **changes}.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        match content:
+            case None:
+                continue
+            case Edit(old, new):
+                assert RIGHT[path].count(old) == 1
+                place.write_text(RIGHT[path].replace(old, new))
+            case LinkTo(target):
+                place.symlink_to(target)
+            case bytes():
+                place.write_bytes(content)
+            case str():
+                place.write_text(content)
+    source = FolderSource(folder)
+    return load(source, source.head())
+
+
+def hidden(state: DesiredState) -> set[str]:
+    names = [Subject(environment=e, model=m) for e in ("staging", "production", "") for m in ("digits", "spam")]
+    return {str(subject) for subject in names if state.hidden(subject)}
