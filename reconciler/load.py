@@ -103,7 +103,11 @@ def _document(kind: type[BaseModel]) -> Callable[[bytes, str], _Read]:
 
 def _template(content: bytes, path: str) -> _Read:
     parsed = read(content, path)
-    said = lint_template(parsed.value, path)
+    try:
+        said = lint_template(parsed.value, path)
+    except (TypeError, RecursionError):
+        # A name that is a list, or thousands of tasks in a row: nothing that Argo would run either.
+        return _Read(errors=(Complaint(0, "has a shape that no WorkflowTemplate has", "render it again"),))
     errors = tuple(Complaint(p.line, p.what, p.hint) for p in said if p.severity == "error")
     warnings = tuple(Complaint(p.line, p.what, p.hint) for p in said if p.severity == "warning")
     if errors:

@@ -130,7 +130,7 @@ _IMAGE: Final = r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$"
 PATTERN_HINTS: Final = {
     DNS_1123: NAME_HINT,
     r"^sha256:[0-9a-f]{64}$": "write sha256: and 64 lower-case hex digits",
-    r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$": "write sha256: or md5: and its hex digits in lower case",
+    r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$": "write sha256: or md5: and lower-case hex digits",
     r"^[1-9][0-9]{0,8}$": 'write a version number as text, as in "3"',
     r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,99}$": "use letters, digits, '-', '_' and '.', at most 100",
     r"^[A-Z][A-Z0-9_]*$": "write the name of an environment variable, never the value itself",
@@ -169,6 +169,8 @@ def _sentence(kind: type[BaseModel], place: Path, details: list[ErrorDetails]) -
     if error in _BOUNDS:
         name, words = _BOUNDS[error]
         return f"{field} must be {words} {context[name]}, not {_shown(given)}", ""
+    if error == "string_too_long":
+        return f"{field} must have at most {context['max_length']} characters, not {len(str(given))}", ""
     if error == "string_pattern_mismatch":
         pattern = str(context["pattern"])
         default = POINTER_HINT if r"\.dvc$" in pattern else f"it must match {pattern}"

@@ -289,6 +289,12 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
+        "endless path",
+        {DIGITS: Edit("data/train.csv.dvc", "data/" + "x" * 200 + ".dvc")},
+        [f"{DIGITS}:7: data.train.pointer must have at most 200 characters, not 209"],
+        DIGITS_ALL,
+    ),
+    Case(
         "symbolic link to a document",
         {DIGITS: LinkTo("../spam/model.yaml")},
         [f"{DIGITS}: is a symbolic link. hint: commit the file or folder itself"],
@@ -386,6 +392,16 @@ CASES = [
             f"{TRAIN}: template name 'mian' undefined",
         ],
         EVERYTHING,
+    ),
+    Case(
+        "a template that is none",
+        {EVALUATE: Edit("name: main", "name: [main]")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which needs the workflow template measure-evaluate-v1, which has an error. hint: correct {EVALUATE}",
+            f"{STAGING}:3: names the policy base, which needs the workflow template measure-evaluate-v1, which has an error. hint: correct {EVALUATE}",
+            f"{EVALUATE}: has a shape that no WorkflowTemplate has. hint: render it again",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
     ),
     Case(
         "a measurement without its template",
