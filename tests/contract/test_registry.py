@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ class Place(NamedTuple):
     uri: str
     client: Any
     experiment: str
+    database: Path
 
     @property
     def registry(self) -> MlflowRegistry:
@@ -73,16 +75,16 @@ def place(
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp(request.param)
-    copy = shutil.copy(database, folder / "mlflow.db")
+    copy = Path(shutil.copy(database, folder / "mlflow.db"))
     uri = f"sqlite:///{copy}"
     artifacts = str(folder / "artifacts")
     if request.param == "sqlite":
         client = MlflowClient(uri, uri)
-        yield Place(uri, client, client.create_experiment("contract", artifact_location=artifacts))
+        yield Place(uri, client, client.create_experiment("contract", artifact_location=artifacts), copy)
         return
     with mlflow_server(uri, artifacts, folder / "server.log") as address:
         client = MlflowClient(address, address)
-        yield Place(address, client, client.create_experiment("contract"))
+        yield Place(address, client, client.create_experiment("contract"), copy)
 
 
 @contextmanager
@@ -161,15 +163,9 @@ def test_a_sweep_has_models_versions_aliases_and_our_tags(place: Place) -> None:
 
 
 def test_a_version_that_is_not_ready_says_so(place: Place) -> None:
-    place.client.create_registered_model("pending")
-    store = place.client._get_registry_client().store
-    if not hasattr(store, "ManagedSessionMaker"):
-        pytest.skip("only the store itself can make a version that waits for its files")
-    from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
-
-    place.client.create_model_version("pending", "s3://models/pending")
-    with store.ManagedSessionMaker(read_only=False) as session:
-        session.query(SqlModelVersion).filter_by(name="pending").update({"status": "PENDING_REGISTRATION"})
+    place.register("pending")
+    with closing(sqlite3.connect(place.database)) as database, database:  # MLflow has no call for it
+        database.execute("UPDATE model_versions SET status = 'PENDING_REGISTRATION' WHERE name = 'pending'")
     assert [v.ready for v in place.registry.sweep().models["pending"].versions] == [False]
 
 
