@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
-from reconciler import __version__
 from workflows.server.rows import BadRequestError, parse_rows
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def create_app(served: Served) -> FastAPI:
 
     @app.get("/version")
     def version() -> dict[str, str]:
-        return {**labels, "digest": served.digest, "server": __version__}
+        return {**labels, "digest": served.digest, "server": package_version("trueup")}
 
     @app.get("/metrics")
     def metrics() -> Response:

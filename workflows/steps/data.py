@@ -27,13 +27,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pointer", required=True, help="the .dvc file, relative to --source")
     expected = parser.add_mutually_exclusive_group(required=True)
     expected.add_argument("--md5", help="what the pointer must say")
-    expected.add_argument("--inputs", help="inputs of a measurement (JSON) whose `data` the pointer must say")
+    expected.add_argument(
+        "--inputs", type=json.loads, help="inputs of a measurement (JSON) whose `data` the pointer must say"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the file goes to OUT/data/NAME")
 
 
 def run(options: argparse.Namespace) -> None:
     pointer = read_pointer(options.source, options.pointer)
-    expected = options.md5 or json.loads(options.inputs)["data"]
+    expected = options.md5 or options.inputs.get("data")
     if pointer.md5 != expected:
         raise Terminal(
             f"names md5 {pointer.md5}, but the workflow was asked for {expected}",

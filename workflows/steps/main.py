@@ -28,6 +28,9 @@ QUIET = {
 }
 """A step sends nothing about its use to anyone, and its log is its own."""
 
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+"""Unless set otherwise: a registry that is away is the engine's to wait for, not minutes of a step's."""
+
 
 class Step(NamedTuple):
     about: str
@@ -65,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    os.environ |= QUIET
+    os.environ.update({**IMPATIENT, **os.environ, **QUIET})
     warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
     try:
         STEPS[options.name].run(options)

@@ -1,0 +1,139 @@
+"""The rendered WorkflowTemplates: up to date, complete, and calling steps that exist as they exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler.core.documents import Images
+from reconciler.core.evidence import CATALOGUE
+from workflows.steps.main import STEPS, parser
+from workflows.templates.__main__ import RENDERED, main, render
+
+TEMPLATES = {path.stem: YAML(typ="safe").load(path) for path in sorted(RENDERED.glob("*.yaml"))}
+TASKS = [
+    pytest.param(name, template, id=f"{name}/{template['name']}")
+    for name, document in TEMPLATES.items()
+    for template in document["spec"]["templates"]
+    if "container" in template
+]
+
+
+def dag(name: str) -> list[dict[str, Any]]:
+    templates = {template["name"]: template for template in TEMPLATES[name]["spec"]["templates"]}
+    return templates[TEMPLATES[name]["spec"]["entrypoint"]]["dag"]["tasks"]  # type: ignore[no-any-return]
+
+
+def test_rendered_files_are_up_to_date() -> None:
+    assert {path.name: path.read_text() for path in RENDERED.glob("*.yaml")} == render()
+    assert render() == render()
+
+
+def test_check_says_what_differs_and_write_mends_it(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("workflows.templates.__main__.RENDERED", tmp_path)
+    (tmp_path / "gone-v1.yaml").write_text("kind: WorkflowTemplate\n")
+    assert main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "workflows/rendered/gone-v1.yaml: differs" in said
+    assert "hint: run `python -m workflows.templates --write`" in said
+    assert main(["--write"]) == 0
+    assert main(["--check"]) == 0
+    assert not (tmp_path / "gone-v1.yaml").exists()
+
+
+def test_every_measurement_has_its_template_with_its_recipe() -> None:
+    for measurement in CATALOGUE.values():
+        annotations = TEMPLATES[measurement.template]["metadata"]["annotations"]
+        assert annotations["trueup.dev/recipe"] == measurement.recipe
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_variable_is_declared(name: str) -> None:
+    declared = {p["name"] for p in TEMPLATES[name]["spec"]["arguments"]["parameters"]}
+    used = set(re.findall(r"{{workflow\.parameters\.([-\w]+)}}", (RENDERED / f"{name}.yaml").read_text()))
+    assert used <= declared
+    assert declared - used <= {"model"}
+    image = next(p for p in TEMPLATES[name]["spec"]["arguments"]["parameters"] if p["name"] == "image")
+    assert image["value"] == Images().steps
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_task_gives_its_template_what_it_takes(name: str) -> None:
+    templates = {template["name"]: template for template in TEMPLATES[name]["spec"]["templates"]}
+    done: list[str] = []
+    for task in dag(name):
+        assert task.get("depends", "") in ("", *done)
+        template = templates[task["template"]]
+        takes = {a["name"] for a in template.get("inputs", {}).get("artifacts", []) if "git" not in a}
+        given = {a["name"]: a["from"] for a in task.get("arguments", {}).get("artifacts", [])}
+        assert set(given) == takes
+        for artifact, origin in given.items():
+            giver = re.fullmatch(r"{{tasks\.([-\w]+)\.outputs\.artifacts\.([-\w]+)}}", origin)
+            assert giver is not None
+            assert giver[1] in done
+            assert giver[2] == artifact
+            assert artifact in {a["name"] for a in templates[giver[1]]["outputs"]["artifacts"]}
+        done.append(task["name"])
+
+
+@pytest.mark.parametrize(("name", "template"), TASKS)
+def test_every_command_is_one_that_its_step_takes(name: str, template: dict[str, Any]) -> None:
+    assert template["container"]["command"] == ["reconcile-step"]
+    step = template["container"]["args"][0]
+    assert step in STEPS
+    filled = {
+        "hyperparameters": "{}",
+        "training-inputs": "{}",
+        "seed": "0",
+        "device": "cpu",
+        "task": "regression",
+    }
+    values = [
+        re.sub(r"{{workflow\.parameters\.([-\w]+)}}", lambda m: filled.get(m[1], "x"), argument)
+        for argument in template["container"]["args"]
+    ]
+    assert parser().parse_args(values).name == step
+
+
+@pytest.mark.parametrize(("name", "template"), TASKS)
+def test_every_task_is_confined_and_retried_only_for_infrastructure(
+    name: str, template: dict[str, Any]
+) -> None:
+    assert template["securityContext"]["runAsNonRoot"] is True
+    assert template["container"]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert template["retryStrategy"]["expression"] == (
+        "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 75"
+    )
+
+
+def test_training_code_runs_without_the_registrys_account() -> None:
+    accounts = {
+        template["name"]: template["serviceAccountName"]
+        for template in TEMPLATES["train-v1"]["spec"]["templates"]
+        if "container" in template
+    }
+    assert accounts == {"data": "trueup-train", "train": "trueup-train", "register": "trueup-record"}
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("train-v1", {"version", "digest"}),
+        ("measure-evaluate-v1", {"evidence-uri", "evidence-sha256"}),
+        ("measure-parity-v1", {"evidence-uri", "evidence-sha256"}),
+    ],
+)
+def test_outputs_of_the_whole_workflow(name: str, outputs: set[str]) -> None:
+    given = {
+        parameter["globalName"]
+        for template in TEMPLATES[name]["spec"]["templates"]
+        for parameter in template.get("outputs", {}).get("parameters", [])
+    }
+    assert given == outputs
