@@ -88,6 +88,7 @@ def test_every_command_is_one_that_its_step_takes(name: str, template: dict[str,
     filled = {
         "hyperparameters": "{}",
         "training-inputs": "{}",
+        "inputs": "{}",
         "seed": "0",
         "device": "cpu",
         "task": "regression",
