@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any
 
 from pydantic import Field
 
 from reconciler.core.base import Frozen, Subject
-from reconciler.core.digests import digest_of, sha256, training_key
+from reconciler.core.digests import digest_of, training_key
 from reconciler.core.documents import (
     Environment,
     Exceptions,
@@ -129,12 +130,10 @@ class DesiredState(Frozen):
 
 def blob_id(content: str) -> str:
     """The Git blob id (SHA-1) of a text, so that rendered files compare without reading them."""
-    import hashlib
-
     data = content.encode()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def content_digest(files: dict[str, str]) -> str:
-    """One digest over a folder of texts: path -> text."""
-    return sha256("".join(f"{path}\0{sha256(text)}\n" for path, text in sorted(files.items())))
+def blobs_digest(blobs: dict[str, str]) -> str:
+    """One digest over a folder of rendered files: file name -> Git blob id."""
+    return digest_of("rendered", files=blobs)

@@ -400,6 +400,19 @@ class Admission(Frozen):
     policy: Digest | None = None
     evidence: Digest | None = Field(default=None, description="Of the evidence file beside this Release.")
     inputs: Digest | None = Field(default=None, description="Everything the verdict depended on.")
+    rendered: Digest | None = Field(default=None, description="Of the manifests committed with this pin.")
+    reason: str = Field(default="", description="Why, where it was not a promotion.")
+
+
+def release_digest(pin: Pin, image: str, serving: ServingSnapshot | Literal["none"], renderer: str) -> str:
+    """Identity of what runs: the model, the image, how it is served and rendered. Not why it was let in."""
+    return digest_of(
+        "release",
+        pin={"registry": pin.registry, "name": pin.name, "digest": pin.digest},
+        image=image,
+        serving=serving,
+        renderer=renderer,
+    )
 
 
 class Release(Document):
@@ -418,14 +431,7 @@ class Release(Document):
 
     @property
     def digest(self) -> str:
-        """Identity of what runs: the model, the image, how it is served and rendered. Not why."""
-        return digest_of(
-            "release",
-            pin={"registry": self.pin.registry, "name": self.pin.name, "digest": self.pin.digest},
-            image=self.image,
-            serving=self.serving,
-            renderer=self.renderer,
-        )
+        return release_digest(self.pin, self.image, self.serving, self.renderer)
 
     def rejects(self, *digests: str) -> Rejected | None:
         """The entry that rejects one of these model or release digests, if there is one."""

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from reconciler.core.base import Frozen, Instant, Subject
+from reconciler.core.base import Frozen, Instant, Subject, format_instant
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Release, VerifiedPin
+from reconciler.core.documents import Release
 from reconciler.core.evidence import Evidence
 
 
@@ -61,6 +61,24 @@ class Mark(Frozen):
         return cls(**match.groupdict()) if match else None
 
 
+class VerifiedMark(Frozen):
+    """Which release soaked, and when: the value of a verified tag, ``RELEASE-DIGEST@INSTANT``."""
+
+    release: str
+    at: Instant
+
+    def __str__(self) -> str:
+        return f"{self.release}@{format_instant(self.at)}"
+
+    @classmethod
+    def parse(cls, text: str) -> VerifiedMark | None:
+        match = re.fullmatch(r"(?P<release>sha256:[0-9a-f]{64})@(?P<at>[0-9TZ:.+-]{10,40})", text)
+        try:
+            return cls.model_validate(match.groupdict()) if match else None
+        except ValidationError:
+            return None
+
+
 class ModelVersion(Frozen):
     """One version in the registry. ``tags`` are only ours (``trueup.*``); aliases are kept per name."""
 
@@ -90,15 +108,9 @@ class ModelVersion(Frozen):
     def mark(self, measurement: str, key: str) -> Mark | None:
         return Mark.parse(self.tags.get(evidence_tag(measurement, key), ""))
 
-    def verified(self, environment: str) -> VerifiedPin | None:
-        """The mark that a release of this version was verified there: ``RELEASE-DIGEST@INSTANT``."""
-        digest, _, instant = self.tags.get(verified_tag(environment), "").partition("@")
-        try:
-            return VerifiedPin.model_validate_json(
-                json.dumps({"version": self.version, "digest": self.digest, "release": digest, "at": instant})
-            )
-        except ValidationError:
-            return None
+    def verified(self, environment: str) -> VerifiedMark | None:
+        """The mark that a release of this version was verified there."""
+        return VerifiedMark.parse(self.tags.get(verified_tag(environment), ""))
 
 
 class RegisteredModel(Frozen):
@@ -157,6 +169,9 @@ class Marker(Frozen):
     model: str
     candidate: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|none)$")]
     inputs: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    asked_by: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="The person who asked for it by a command; empty where the planner did."
+    )
 
     def __str__(self) -> str:
         return f"<!-- trueup {self.model_dump_json(by_alias=True)} -->"

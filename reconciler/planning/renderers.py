@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.core.canonical import dump_yaml
 from reconciler.core.desired import blob_id
-from reconciler.core.desired import rendered_digest as folder_digest
+from reconciler.core.desired import blobs_digest as folder_digest
 from reconciler.core.documents import Environment, Release, ServingSnapshot
 from reconciler.core.observed import (
     ANNOTATION_RELEASE,

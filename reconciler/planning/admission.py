@@ -1,0 +1,366 @@
+"""What may be merged: one pure function with three callers.
+
+(a) ``reconcile admit`` on every pull request, whoever wrote it; (b) each tick, on our open pull requests and
+on what it is about to propose; (c) after load, on the commit that brought each pin. Policy, model,
+environment and champion are always those of the base; of the head only what it wants to pin is read, and
+of the evidence only what the registry's marks vouch for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.base import Instant, Subject, format_instant
+from reconciler.core.desired import DesiredState, blob_id, blobs_digest
+from reconciler.core.digests import digest_of, sha256
+from reconciler.core.documents import Release, VerifiedPin
+from reconciler.core.evidence import Evidence, EvidenceBundle
+from reconciler.core.observed import Gap, ModelVersion, Observed, PinHistory
+from reconciler.core.plan import Objection, Verdict
+from reconciler.planning.judge import JUDGE, judge, measurements
+from reconciler.planning.measuring import case_of
+from reconciler.planning.renderers import render
+from reconciler.planning.view import View
+
+
+def admit(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[Verdict, ...]:
+    """A verdict for each subject that the change from ``base`` to ``head`` touches, sorted by subject."""
+    touched = {
+        key
+        for key in base.releases.keys() | head.releases.keys() | base.rendered.keys() | head.rendered.keys()
+        if base.releases.get(key) != head.releases.get(key)
+        or base.rendered.get(key) != head.rendered.get(key)
+        or base.bundles.get(key) != head.bundles.get(key)
+    }
+    verdicts = [admit_subject(base, head, observed, _subject(key)) for key in sorted(touched)]
+    return tuple(verdicts) + tuple(_documents(base, head, observed.at))
+
+
+def admit_pin(history: PinHistory, observed: Observed, subject: Subject) -> Verdict | None:
+    """Caller (c): was the pin on main admissible by what Git and the registry can show?
+
+    Judged at the instant it was merged, so that nothing expires afterwards. None where the commit or what was
+    before it could not be read.
+    """
+    if history.introduced is None or history.before is None:
+        return None
+    then = observed.model_copy(update={"swept": observed.swept.model_copy(update={"at": history.at})})
+    return admit_subject(history.before, history.introduced, then, subject)
+
+
+def admit_subject(base: DesiredState, head: DesiredState, observed: Observed, subject: Subject) -> Verdict:
+    """Whether the pin of one subject may become what ``head`` says."""
+    key = str(subject)
+    new = head.releases.get(key)
+    before = {problem.model_dump_json() for problem in base.problems}
+    for state, problem in [(base, base.hidden(subject)), (head, head.hidden(subject))]:
+        if problem is not None and (state is base or problem.model_dump_json() not in before):
+            return Verdict(
+                subject=subject, grounds="documents", objections=(Objection(code="invalid-document", what=str(problem)),)
+            )
+    if new is None:
+        return _removal(base, head, subject)
+    return _Pin(base, head, observed, subject, new).verdict()
+
+
+def inputs_digest(
+    release: Release,
+    *,
+    policy: str,
+    bundle: EvidenceBundle | None,
+    champion: VerifiedPin | None,
+    environment: str,
+    rendered: str,
+) -> str:
+    """Everything a verdict depends on. A pull request is rebuilt, and approved anew, only when this changes."""
+    return digest_of(
+        "inputs",
+        judge=JUDGE,
+        release=release.digest,
+        version=release.pin.version,
+        grounds=release.admission.grounds,
+        rejected=[entry.model_dump(mode="json", exclude={"since"}) for entry in release.rejected],
+        policy=policy,
+        evidence=bundle.digest if bundle else "",
+        champion=champion.digest if champion else "",
+        environment=environment,
+        rendered=rendered,
+    )
+
+
+class _Pin:
+    """One new or changed pin under judgement."""
+
+    def __init__(
+        self, base: DesiredState, head: DesiredState, observed: Observed, subject: Subject, new: Release
+    ) -> None:
+        self.view = View(base, observed)
+        self.base, self.head, self.subject, self.new = base, head, subject, new
+        self.old = base.releases.get(str(subject))
+        self.at: Instant = observed.at
+        self.bundle = head.bundles.get(str(subject))
+
+    def verdict(self) -> Verdict:
+        unknown = tuple(self._unknown())
+        if unknown:
+            return Verdict(subject=self.subject, grounds=self.new.admission.grounds, objections=unknown)
+        objections = list(self._form())
+        registered = self.view.registered(self.new.pin.registry, self.new.pin.name)
+        if isinstance(registered, Gap):
+            what = f"the {registered.source} did not answer: {registered.error}"
+            return self._say([*objections, Objection(code="gap", what=what)])
+        version = self.view.version_of(self.new)
+        if version is None:
+            there = registered.version(self.new.pin.version)
+            what = (
+                f"version {self.new.pin.version} of {self.new.pin.name} is not in the registry"
+                if there is None
+                else f"version {self.new.pin.version} has the digest {there.digest}, not {self.new.pin.digest}"
+            )
+            objections.append(Objection(code="version-missing", what=what))
+            return self._say(objections)
+        match self.new.admission.grounds:
+            case "promotion":
+                return self._promotion(version, objections)
+            case "rollback":
+                return self._say(objections + list(self._rollback()))
+            case "adoption":
+                return self._say(objections + list(self._adoption()))
+
+    # --- what holds on all grounds ------------------------------------------------------------------------
+
+    def _unknown(self) -> Iterator[Objection]:
+        if self.subject.environment not in self.base.environments:
+            yield Objection(code="unknown", what=f"there is no environment {self.subject.environment} on the base")
+        if self.subject.model not in self.base.models:
+            yield Objection(code="unknown", what=f"there is no model {self.subject.model} on the base")
+
+    def _form(self) -> Iterator[Objection]:
+        """What trueup itself would never write differently."""
+        environment, model = self.view.environment(self.subject), self.view.model(self.subject)
+        if self.subject.environment not in model.environments:
+            yield Objection(
+                code="not-wanted", what=f"{self.subject.model} does not name {self.subject.environment} in environments"
+            )
+        if (self.new.pin.registry, self.new.pin.name) != (environment.registry, model.registered_name):
+            yield Objection(
+                code="another-name",
+                what=f"pins {self.new.pin.registry}/{self.new.pin.name}, not {environment.registry}/{model.registered_name}",
+            )
+        if self.old and self.new.digest != self.old.digest:
+            entry = self.old.rejects(self.new.pin.digest, self.new.digest)
+            if entry:
+                yield Objection(code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}")
+        was = self.old.image if self.old else ""
+        if self.new.image not in (self.base.platform.images.server, was):
+            yield Objection(code="image", what="the server image is neither the platform's nor the one pinned before")
+        serving = model.serving_in(self.subject.environment)
+        if self.new.serving != serving and not self._served_before():
+            yield Objection(code="serving-edited", what="the serving section is not the model's for this environment")
+        expected = self.rendered()
+        if self.head.rendered.get(str(self.subject), {}) != expected:
+            yield Objection(
+                code="rendered-edited",
+                what="the rendered manifests are not what `reconcile render` makes of this Release",
+            )
+        if self.new.admission.rendered != blobs_digest(expected):
+            yield Objection(code="not-ours", what="admission.rendered is not the digest of the rendered manifests")
+        champion = self.view.champion(self.subject)
+        if self.new.verified != champion and not self._same_pin():
+            yield Objection(code="not-ours", what="`verified` is not the environment's champion")
+
+    def _same_pin(self) -> bool:
+        return self.old is not None and self.old.digest == self.new.digest
+
+    def _served_before(self) -> bool:
+        """A rollback brings back the snapshot it had; a promotion may keep the one that is pinned."""
+        if self.old is not None and self.new.serving == self.old.serving:
+            return True
+        return self.new.admission.grounds == "rollback"
+
+    def rendered(self) -> dict[str, str]:
+        """File name -> Git blob id of what this Release renders to."""
+        files = render(
+            self.subject.environment, self.view.environment(self.subject), self.subject.model, self.new
+        )
+        return {name: blob_id(text) for name, text in files.items()}
+
+    def inputs(self) -> str:
+        environment = digest_of("environment", document=self.view.environment(self.subject))
+        policy = self.view.policy(self.subject).digest if self.new.admission.grounds == "promotion" else ""
+        return inputs_digest(
+            self.new,
+            policy=policy,
+            bundle=self.bundle,
+            champion=self.view.champion(self.subject),
+            environment=environment,
+            rendered=blobs_digest(self.rendered()),
+        )
+
+    def _say(self, objections: list[Objection]) -> Verdict:
+        if self._same_pin() and self.old is not None and self.new != self.old:
+            what = "changes what is recorded about the pin, not the pin: a person decides"
+            objections.append(Objection(code="record-edited", what=what, verdict="review"))
+        return Verdict(
+            subject=self.subject,
+            grounds=self.new.admission.grounds,
+            objections=tuple(objections),
+            inputs=self.inputs(),
+        )
+
+    # --- promotion ----------------------------------------------------------------------------------------
+
+    def _promotion(self, version: ModelVersion, objections: list[Objection]) -> Verdict:
+        if self._same_pin():
+            return self._say(objections)
+        objections += self._way(version)
+        if self.old is not None and self.new.rejected != self.old.rejected:
+            objections.append(Objection(code="record-edited", what="a promotion may not change `rejected`"))
+        policy = self.view.policy(self.subject)
+        changed = self.old is None or self.old.pin.digest != self.new.pin.digest
+        case = case_of(
+            self.base,
+            self.subject.model,
+            self.new.pin,
+            self.new.image,
+            self.view.champion(self.subject),
+            "version" if changed else "serving",
+        )
+        trusted = {
+            measurement: evidence
+            for measurement in measurements(policy, case)
+            if (evidence := self._vouched(version, measurement, case.key(measurement))) is not None
+        }
+        gates = judge(policy, trusted, case, self.at, self.view.exceptions(self.subject).waivers)
+        inputs = self.inputs()
+        admission = self.new.admission
+        if admission.policy != policy.digest:
+            objections.append(Objection(code="not-ours", what="was judged by another policy than the base has now"))
+        if admission.evidence != (self.bundle.digest if self.bundle else None):
+            objections.append(Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file"))
+        if admission.inputs != inputs:
+            objections.append(Objection(code="not-ours", what="admission.inputs is not the digest of what is judged here"))
+        return Verdict(
+            subject=self.subject, grounds="promotion", gates=gates, objections=tuple(objections), inputs=inputs
+        )
+
+    def _vouched(self, version: ModelVersion, measurement: str, key: str) -> Evidence | None:
+        """The head's evidence, if the registry's mark for exactly this key has its SHA-256."""
+        evidence = self.bundle.evidence.get(measurement) if self.bundle else None
+        mark = version.mark(measurement, key)
+        if evidence is None or mark is None or sha256(evidence.to_bytes()) != mark.sha256:
+            return None
+        return evidence
+
+    def _way(self, version: ModelVersion) -> Iterator[Objection]:
+        """A version comes from a training of ours, or from verification in the environments before."""
+        environment, model = self.view.environment(self.subject), self.view.model(self.subject)
+        promotes_from = environment.promotes_from
+        if promotes_from is None:
+            if model.training.workflow is not None and version.training_key is None:
+                yield Objection(code="not-trained-here", what=f"version {version.version} carries no training key")
+            return
+        verified = {
+            name: champion.digest
+            for name in promotes_from.environments
+            if (champion := self.view.champion(Subject(environment=name, model=self.subject.model))) is not None
+        }
+        here = [name for name, digest in verified.items() if digest == self.new.pin.digest]
+        missing = [name for name in promotes_from.environments if name not in here]
+        if (promotes_from.all_of and missing) or (promotes_from.any_of and not here):
+            yield Objection(
+                code="upstream-not-verified",
+                what=f"version {self.new.pin.version} is not what {' and '.join(missing)} has verified",
+            )
+
+    # --- other grounds ------------------------------------------------------------------------------------
+
+    def _rollback(self) -> Iterator[Objection]:
+        """Its target was verified in this environment, still exists and is not rejected."""
+        if self.old is None:
+            yield Objection(code="nothing-to-roll-back", what="nothing is pinned here")
+            return
+        if self.old.admission.grounds == "rollback":
+            yield Objection(code="rollback-of-rollback", what="what is pinned is itself a rollback", verdict="review")
+        if self._same_pin():
+            yield Objection(code="nothing-to-roll-back", what="it pins what is pinned already")
+        mark_at = self.view.verified_at(self.subject.environment, self.new)
+        copied = self.old.verified is not None and self.old.verified.release == self.new.digest
+        if mark_at is None and not copied:
+            yield Objection(
+                code="never-verified",
+                what=f"version {self.new.pin.version} was never verified in {self.subject.environment}",
+            )
+        added = self.new.rejected[len(self.old.rejected) :]
+        kept = self.new.rejected[: len(self.old.rejected)]
+        blames = {self.old.pin.digest, self.old.digest}
+        if kept != self.old.rejected or len(added) != 1 or added[0].digest not in blames:
+            yield Objection(code="record-edited", what="a rollback adds exactly one entry to `rejected`: what it replaces")
+
+    def _adoption(self) -> Iterator[Objection]:
+        if self.old is not None:
+            yield Objection(code="already-pinned", what="only what trueup does not pin yet can be adopted")
+        yield Objection(
+            code="claims-no-gates",
+            what=f"adopts version {self.new.pin.version}, which runs already; no gate was asked",
+            verdict="review",
+        )
+
+
+def _removal(base: DesiredState, head: DesiredState, subject: Subject) -> Verdict:
+    key = str(subject)
+    objections = [Objection(code="removal", what=f"removes {subject}: a person decides", verdict="review")]
+    if head.rendered.get(key) or key in head.bundles:
+        objections.append(Objection(code="rendered-edited", what="leaves manifests or evidence of a removed release"))
+    if key not in base.releases:
+        objections = [Objection(code="rendered-edited", what="there are manifests without a Release")]
+    model = head.models.get(subject.model)
+    if model is not None and subject.environment in model.model.environments:
+        objections.append(
+            Objection(
+                code="still-wanted",
+                what=f"{subject.model} still names {subject.environment}: it would be proposed again",
+                verdict="review",
+            )
+        )
+    return Verdict(subject=subject, grounds="removal", objections=tuple(objections))
+
+
+def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[Verdict]:
+    """What may not change together, whatever it pins, and documents that would no longer parse."""
+    known = {(p.path, p.what) for p in base.problems}
+    for problem in head.problems:
+        if problem.severity == "error" and (problem.path, problem.what) not in known:
+            subject = Subject(environment=problem.environment, model=problem.model)
+            yield Verdict(
+                subject=subject, grounds="documents", objections=(Objection(code="invalid-document", what=str(problem)),)
+            )
+    for name in sorted(base.models.keys() & head.models.keys()):
+        old, new = base.models[name], head.models[name]
+        if old.evaluation_md5 == new.evaluation_md5 and old.model.data.evaluation == new.model.data.evaluation:
+            continue
+        if base.training_key(name) == head.training_key(name):
+            continue
+        waived = [
+            waiver
+            for key, exceptions in base.exceptions.items()
+            if key.partition("/")[2] == name
+            for waiver in exceptions.waivers
+            if waiver.gate == "evaluation-data" and waiver.digest == f"md5:{new.evaluation_md5}" and at < waiver.expires
+        ]
+        if not waived:
+            what = (
+                f"{name} changes its evaluation data together with its training, so that nobody could say which of "
+                f"them moved the numbers. hint: two pull requests, or a waiver of gate evaluation-data for "
+                f"md5:{new.evaluation_md5}, judged at {format_instant(at)}"
+            )
+            yield Verdict(
+                subject=Subject(model=name),
+                grounds="documents",
+                objections=(Objection(code="evaluation-and-training", what=what),),
+            )
+
+
+def _subject(key: str) -> Subject:
+    environment, _, model = key.partition("/")
+    return Subject(environment=environment, model=model)

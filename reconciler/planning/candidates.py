@@ -1,0 +1,163 @@
+"""Which version, served how, should be in an environment next; never "the highest number".
+
+In an environment without ``promotesFrom`` it is the newest version of the training that main describes now;
+in the others it is what the environments before it have verified.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from reconciler.core.base import Subject
+from reconciler.core.documents import Pin, Release, ServingSnapshot, VerifiedPin, release_digest
+from reconciler.core.observed import Gap, ModelVersion, RegisteredModel
+from reconciler.core.plan import Hold
+from reconciler.planning.holds import hold
+from reconciler.planning.view import Change, View
+
+
+class Candidate(NamedTuple):
+    """What could be pinned next. ``change`` is None where it is what is pinned already."""
+
+    version: ModelVersion
+    pin: Pin
+    serving: ServingSnapshot | Literal["none"]
+    image: str
+    renderer: Literal["deployment/v1"]
+    change: Change | None
+
+    @property
+    def release(self) -> str:
+        """The digest that a Release of this candidate has."""
+        return release_digest(self.pin, self.image, self.serving, self.renderer)
+
+
+def candidate(view: View, subject: Subject) -> Candidate | Hold:
+    """The candidate of one environment and model, or why there is none."""
+    environment, model = view.environment(subject), view.model(subject)
+    registered = view.registered(environment.registry, model.registered_name)
+    if isinstance(registered, Gap):
+        return hold("gap", subject, f"the {registered.source} did not answer: {registered.error}")
+    release = view.release(subject)
+    if environment.promotes_from is None:
+        version = _newly_trained(view, subject, registered, release)
+    else:
+        version = _verified_upstream(view, subject, registered)
+    if isinstance(version, Hold):
+        return version
+    serving = _serving(view, subject, release)
+    pinned = release is not None and release.pin.digest == version.digest
+    change: Change | None = "version"
+    if release is not None and pinned:
+        change = None if release.serving == serving else "serving"
+    if version.digest is None and not pinned:
+        return hold(
+            "version-missing",
+            subject,
+            f"version {version.version} carries no trueup.digest tag, so its identity is not known; register it by "
+            "`reconcile-step register`",
+        )
+    pin = release.pin if release is not None and pinned else Pin(
+        registry=environment.registry,
+        name=model.registered_name,
+        version=version.version,
+        digest=version.digest or "",
+    )
+    wanted = Candidate(
+        version, pin, serving, view.desired.platform.images.server, environment.runtime.renderer, change
+    )
+    rejected = release and change and release.rejects(pin.digest, wanted.release)
+    if rejected:
+        return _rejected(subject, rejected.version, rejected.reason)
+    return wanted
+
+
+def _newly_trained(
+    view: View, subject: Subject, registered: RegisteredModel, release: Release | None
+) -> ModelVersion | Hold:
+    model = view.model(subject)
+    if model.training.external is not None:
+        alias = model.training.external.alias
+        number = registered.aliases.get(alias, "")
+        version = registered.version(number)
+        if version is None:
+            return hold(
+                "external-version-missing",
+                subject,
+                f"no version of {model.registered_name} carries the alias {alias!r}; set it to request one",
+            )
+        return version
+    key = view.desired.training_key(subject.model)
+    trained = [v for v in registered.versions if v.training_key == key and v.digest is not None and v.ready]
+    if not trained:
+        return hold("not-trained", subject, f"no version of training key {key} yet; the training of {subject.model} makes it")
+    usable = [v for v in trained if not (release and v.digest and release.rejects(v.digest))]
+    if not usable:
+        entry = release.rejects(trained[-1].digest or "") if release else None
+        return _rejected(subject, trained[-1].version, entry.reason if entry else "")
+    return usable[-1]
+
+
+def _rejected(subject: Subject, version: str, reason: str) -> Hold:
+    return hold(
+        "rejected",
+        subject,
+        f"version {version} was rejected in {subject.environment}: {reason}; change the training, or lift the "
+        "entry under `rejected` in its Release by a reviewed pull request",
+    )
+
+
+def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel) -> ModelVersion | Hold:
+    promotes_from = view.environment(subject).promotes_from
+    assert promotes_from is not None
+    found: dict[str, VerifiedPin] = {}
+    for name in promotes_from.environments:
+        upstream = Subject(environment=name, model=subject.model)
+        hidden = view.desired.hidden(upstream)
+        if hidden:
+            return hold("invalid-document", subject, str(hidden))
+        champion = view.champion(upstream) if name in view.desired.environments else None
+        if champion is not None:
+            found[name] = champion
+    missing = [name for name in promotes_from.environments if name not in found]
+    if promotes_from.all_of and missing:
+        return hold("upstream-not-verified", subject, f"waits until {' and '.join(missing)} has verified a version")
+    if not found:
+        names = " or ".join(promotes_from.environments)
+        return hold("upstream-not-verified", subject, f"waits until {names} has verified a version")
+    if promotes_from.all_of and len({pin.digest for pin in found.values()}) > 1:
+        said = ", ".join(f"{name} has version {pin.version}" for name, pin in sorted(found.items()))
+        return hold("upstream-not-verified", subject, f"waits until all have verified the same version: {said}")
+    wanted = max(found.values(), key=lambda pin: (pin.at, pin.digest))
+    return _same_artifacts(registered, wanted) or hold(
+        "version-missing",
+        subject,
+        f"version {wanted.version} ({wanted.digest[7:19]}), verified upstream, is not in the registry "
+        f"{view.environment(subject).registry}",
+    )
+
+
+def _same_artifacts(registered: RegisteredModel, wanted: VerifiedPin) -> ModelVersion | None:
+    equal = [v for v in registered.versions if v.ready and v.digest == wanted.digest]
+    named = [v for v in equal if v.version == wanted.version]
+    adopted = [
+        v for v in registered.versions if v.ready and v.digest is None and v.version == wanted.version
+    ]
+    return next(iter(named + equal[::-1] + adopted), None)
+
+
+def _serving(
+    view: View, subject: Subject, release: Release | None
+) -> ServingSnapshot | Literal["none"]:
+    """main's serving section, once every environment before this one has verified its own form of it."""
+    model, promotes_from = view.model(subject), view.environment(subject).promotes_from
+    wanted = model.serving_in(subject.environment)
+    if promotes_from is None or release is None:
+        return wanted
+    for name in promotes_from.environments:
+        upstream = view.desired.releases.get(f"{name}/{subject.model}")
+        if upstream is None or upstream.serving != model.serving_in(name):
+            return release.serving
+        if view.verified_at(name, upstream) is None:
+            return release.serving
+    return wanted

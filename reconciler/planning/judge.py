@@ -1,0 +1,301 @@
+"""Turns evidence into verdicts. Pure and versioned: the same policy, evidence and instant give the same answer.
+
+A gate passes only on a finite number, from enough samples, fresh enough, measured on exactly this candidate,
+champion and data. Anything else is *missing* and answered by ``onMissing``, which cannot say pass.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+from reconciler.core.base import Instant, format_duration, format_instant
+from reconciler.core.desired import Policy
+from reconciler.core.documents import Gate, Waiver
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
+from reconciler.core.digests import evidence_key
+from reconciler.core.plan import GateVerdict
+from reconciler.planning.view import Change
+
+JUDGE = "1"
+"""Version of this function. It is part of every inputs digest, so a changed judge asks for new approvals."""
+
+NO_CHAMPION = "none"
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+Inputs = Mapping[str, str | tuple[str, ...]]
+
+
+class Case(NamedTuple):
+    """What is judged: the candidate, against whom, on which data. ``champion`` is a digest or ``none``."""
+
+    candidate: str
+    champion: str
+    data: str
+    target: str
+    slices: tuple[str, ...]
+    task: Literal["classification", "regression"]
+    server: str
+    change: Change
+    baselines: Mapping[str, float]
+
+    def inputs(self, measurement: str) -> Inputs:
+        """Exactly the inputs that the catalogue declares for this measurement."""
+        known: dict[str, str | tuple[str, ...]] = {
+            "candidate": self.candidate,
+            "champion": self.champion,
+            "data": self.data,
+            "target": self.target,
+            "slices": self.slices,
+            "task": self.task,
+            "server": self.server,
+        }
+        return {name: known[name] for name in CATALOGUE[measurement].inputs}
+
+    def key(self, measurement: str) -> str:
+        return evidence_key(measurement, CATALOGUE[measurement].recipe, self.inputs(measurement))
+
+    def asked_by(self, gate: Gate) -> bool:
+        """Whether a gate applies to this candidate at all."""
+        when = gate.when
+        return (not when.tasks or self.task in when.tasks) and (
+            not when.changes or self.change in when.changes
+        )
+
+
+def measurements(policy: Policy, case: Case) -> tuple[str, ...]:
+    """The measurements that the applicable gates need, sorted."""
+    return tuple(sorted({measurement_of(gate) for gate in policy.gates if case.asked_by(gate)}))
+
+
+def measurement_of(gate: Gate) -> str:
+    return gate.metric.partition(".")[0]
+
+
+def max_age(policy: Policy, case: Case, measurement: str) -> timedelta | None:
+    """The shortest maxAge of the gates that use this measurement."""
+    ages = [
+        gate.max_age
+        for gate in policy.gates
+        if gate.max_age is not None and measurement_of(gate) == measurement and case.asked_by(gate)
+    ]
+    return min(ages, default=None)
+
+
+def judge(
+    policy: Policy,
+    evidence: Mapping[str, Evidence],
+    case: Case,
+    at: Instant,
+    waivers: tuple[Waiver, ...] = (),
+) -> tuple[GateVerdict, ...]:
+    """One verdict for each applicable gate, in the policy's order.
+
+    ``evidence`` maps measurement to its document. Waivers count for their gate and candidate until they
+    expire, and only where the gate did not pass by itself.
+    """
+    verdicts = []
+    for gate in policy.gates:
+        if not case.asked_by(gate):
+            continue
+        verdict = _ask(gate, evidence, case, at)
+        waiver = next(
+            (w for w in waivers if w.gate == gate.name and w.digest == case.candidate and at < w.expires), None
+        )
+        if verdict.verdict != "pass" and waiver is not None:
+            why = f"{verdict.why}; waived until {format_instant(waiver.expires)}: {waiver.reason}"
+            verdict = verdict.model_copy(update={"verdict": "pass", "waived": waiver.reason, "why": why})
+        verdicts.append(verdict)
+    return tuple(verdicts)
+
+
+class _Missing(Exception):  # noqa: N818 - control flow inside this file: no value that may be judged
+    pass
+
+
+def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> GateVerdict:
+    asked = _asked(gate)
+    try:
+        document = _usable(gate, evidence, case, at)
+        answers = [_answer(gate, where, scores, case, asked) for where, scores in _scores(gate, document)]
+    except _Missing as missing:
+        return GateVerdict(
+            gate=gate.name, metric=gate.metric, verdict=gate.on_missing, why=str(missing), asked=asked
+        )
+    order = {"block": 0, "review": 1, "pass": 2}
+    return min(answers, key=lambda answer: (order[answer.verdict], _margin(gate, answer), answer.slice))
+
+
+def _usable(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> Evidence:
+    measurement = measurement_of(gate)
+    document = evidence.get(measurement)
+    if document is None:
+        raise _Missing(f"there is no evidence of {measurement} for this candidate")
+    expected = case.inputs(measurement)
+    if document.measurement != measurement or document.key != case.key(measurement):
+        raise _Missing(f"the evidence of {measurement} was measured under another key")
+    for name, value in expected.items():
+        if document.inputs.get(name) != value:
+            raise _Missing(f"the evidence of {measurement} was measured on another {name}")
+    if document.at > at:
+        raise _Missing(f"the evidence of {measurement} is dated {format_instant(document.at)}, in the future")
+    if gate.max_age is not None and at - document.at > gate.max_age:
+        age = format_duration(gate.max_age)
+        raise _Missing(f"the evidence of {measurement} is of {format_instant(document.at)}, older than {age}")
+    return document
+
+
+def _scores(gate: Gate, document: Evidence) -> Iterator[tuple[str, Scores]]:
+    name = gate.metric.partition(".")[2]
+    metric = document.metrics.get(name)
+    if metric is None:
+        raise _Missing(f"the evidence of {document.measurement} has no metric {name}")
+    if not gate.slices:
+        yield "", metric.overall
+        return
+    for column in gate.slices:
+        values = metric.slices.get(column)
+        if not values:
+            raise _Missing(f"{name} was not measured by {column}")
+        for value, scores in sorted(values.items()):
+            yield f"{column}={value}", scores
+
+
+def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> GateVerdict:
+    candidate = _number(scores.candidate, gate, f"the value{_of(where)}")
+    champion = scores.champion if scores.champion and scores.champion.usable else None
+    shown = scores.candidate
+    said: list[str] = []
+    verdict: Literal["pass", "review", "block"] = "pass"
+
+    def fail(how: Literal["review", "block"], why: str) -> None:
+        nonlocal verdict
+        verdict = "block" if "block" in (how, verdict) else "review"
+        said.append(why)
+
+    if gate.op is not None and gate.threshold is not None:
+        text = f"{_show(candidate)} {gate.op} {_show(gate.threshold)}"
+        if _OPERATORS[gate.op](candidate, gate.threshold):
+            said.append(text)
+        else:
+            fail(gate.on_fail, f"not {text}")
+    if gate.versus is not None and gate.versus.ref == "baseline":
+        _versus_baseline(gate, candidate, case, said, fail)
+    elif gate.versus is not None and case.champion == NO_CHAMPION:
+        if gate.on_no_champion == "absolute":
+            said.append("no champion, judged by the threshold alone")
+        else:
+            fail(gate.on_no_champion, "no champion to compare with")
+    elif gate.versus is not None:
+        shown = _versus_champion(gate, where, scores, said, fail)
+    why = f"{where}: {'; '.join(said)}" if where else "; ".join(said)
+    return GateVerdict(
+        gate=gate.name,
+        metric=gate.metric,
+        verdict=verdict,
+        why=why,
+        value=candidate,
+        n=shown.n,
+        low=shown.low,
+        high=shown.high,
+        champion=champion.value if champion else None,
+        asked=asked,
+        slice=where,
+    )
+
+
+_Fail = Callable[[Literal["review", "block"], str], None]
+
+
+def _versus_champion(gate: Gate, where: str, scores: Scores, said: list[str], fail: _Fail) -> Estimate:
+    """Non-inferiority on the paired difference: the unfavourable end of its interval decides."""
+    assert gate.versus is not None
+    if scores.champion is None or scores.difference is None:
+        raise _Missing(f"the champion was not measured on the same rows{_of(where)}")
+    _number(scores.champion, gate, f"the champion's value{_of(where)}")
+    difference = scores.difference
+    delta = _number(difference, gate, f"the difference to the champion{_of(where)}")
+    if not difference.has_interval:
+        raise _Missing(f"the difference to the champion has no interval{_of(where)}")
+    assert difference.low is not None
+    assert difference.high is not None
+    text = (
+        f"{_show(scores.candidate.value)} against the champion's {_show(scores.champion.value)}: difference "
+        f"{_signed(delta)}, interval [{_signed(difference.low)}, {_signed(difference.high)}], n {difference.n}"
+    )
+    if gate.versus.max_drop is not None:
+        good, limit = difference.low >= -gate.versus.max_drop, f"drop up to {_show(gate.versus.max_drop)}"
+    else:
+        assert gate.versus.max_rise is not None
+        good, limit = difference.high <= gate.versus.max_rise, f"rise up to {_show(gate.versus.max_rise)}"
+    if good:
+        said.append(text)
+    else:
+        fail(gate.on_fail, f"{text}; it cannot be ruled out that it is worse than a {limit}")
+    return difference
+
+
+def _versus_baseline(gate: Gate, candidate: float, case: Case, said: list[str], fail: _Fail) -> None:
+    assert gate.versus is not None
+    baseline = case.baselines.get(gate.metric.partition(".")[2])
+    if baseline is None:
+        raise _Missing(f"the model declares no baseline for {gate.metric.partition('.')[2]}")
+    if gate.versus.max_drop is not None:
+        good = candidate >= baseline - gate.versus.max_drop
+    else:
+        assert gate.versus.max_rise is not None
+        good = candidate <= baseline + gate.versus.max_rise
+    text = f"{_show(candidate)} against the baseline {_show(baseline)}"
+    if good:
+        said.append(text)
+    else:
+        fail(gate.on_fail, f"{text} is too far off")
+
+
+def _number(estimate: Estimate, gate: Gate, what: str) -> float:
+    if not estimate.usable or estimate.value is None:
+        because = f": {estimate.note}" if estimate.note else ""
+        raise _Missing(f"{what} of {gate.metric} is not a finite number{because}")
+    if estimate.n < gate.min_samples:
+        raise _Missing(f"{what} of {gate.metric} rests on {estimate.n} samples, fewer than {gate.min_samples}")
+    return estimate.value
+
+
+def _margin(gate: Gate, answer: GateVerdict) -> float:
+    """Orders slices of the same verdict from worst to best."""
+    if answer.value is None:
+        return 0.0
+    if gate.versus is not None and answer.low is not None and answer.high is not None:
+        return answer.low if gate.versus.max_drop is not None else -answer.high
+    return answer.value if gate.op in (">", ">=", None) else -answer.value
+
+
+def _asked(gate: Gate) -> str:
+    parts = []
+    if gate.op is not None and gate.threshold is not None:
+        parts.append(f"{gate.op} {_show(gate.threshold)}")
+    if gate.versus is not None:
+        drop, rise = gate.versus.max_drop, gate.versus.max_rise
+        limit = f"drop <= {_show(drop)}" if drop is not None else f"rise <= {_show(rise)}"
+        parts.append(f"{limit} against the {gate.versus.ref}")
+    return " and ".join(parts)
+
+
+def _of(where: str) -> str:
+    return f" for {where}" if where else ""
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}"

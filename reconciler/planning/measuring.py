@@ -1,0 +1,198 @@
+"""Gets the evidence that a candidate's gates need: measured once per key, marked, then judged."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.core.base import Subject, format_duration
+from reconciler.core.desired import DesiredState
+from reconciler.core.digests import canonical_json
+from reconciler.core.documents import Model, Pin, VerifiedPin
+from reconciler.core.evidence import CATALOGUE, Evidence
+from reconciler.core.observed import Gap, Mark, evidence_tag
+from reconciler.core.plan import Hold, MarkVersion
+from reconciler.planning.candidates import Candidate
+from reconciler.planning.decision import NOTHING, Decision, act, wait
+from reconciler.planning.holds import hold
+from reconciler.planning.judge import NO_CHAMPION, Case, max_age, measurements
+from reconciler.planning.runs import Attempts, attempts, submission
+from reconciler.planning.view import Change, View
+
+DEADLINE = 3600
+"""Seconds that one attempt at a measurement may take."""
+
+
+class Measured(NamedTuple):
+    """What is known of a candidate, and what is to be done to know more.
+
+    ``complete`` says that nothing more is coming: every measurement is there or has failed for good.
+    """
+
+    evidence: dict[str, Evidence]
+    sources: dict[str, str]
+    complete: bool
+    decision: Decision
+
+
+def case_of(
+    desired: DesiredState,
+    model_name: str,
+    pin: Pin,
+    image: str,
+    champion: VerifiedPin | None,
+    change: Change,
+) -> Case:
+    """What a pin is judged as: always by the model, data and champion of ``desired``."""
+    source = desired.models[model_name]
+    model: Model = source.model
+    return Case(
+        candidate=pin.digest,
+        champion=champion.digest if champion else NO_CHAMPION,
+        data=source.evaluation_md5,
+        target=model.data.evaluation.target,
+        slices=tuple(sorted(model.data.evaluation.slices)),
+        task=model.task,
+        server=image,
+        change=change,
+        baselines=model.baselines,
+    )
+
+
+def marks_wanted(view: View, subject: Subject, wanted: Candidate) -> dict[str, Mark]:
+    """Measurement -> mark, for the evidence of this candidate that is there; what ``look`` must read."""
+    assert wanted.change is not None
+    champion = view.champion(subject)
+    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion, wanted.change)
+    found = {}
+    for measurement in measurements(view.policy(subject), case):
+        mark = wanted.version.mark(measurement, case.key(measurement))
+        if mark is not None:
+            found[measurement] = mark
+    return found
+
+
+def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
+    """Reads what there is, marks what has succeeded, submits what is missing or stale."""
+    assert wanted.change is not None
+    champion, policy = view.champion(subject), view.policy(subject)
+    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion, wanted.change)
+    evidence: dict[str, Evidence] = {}
+    sources: dict[str, str] = {}
+    decision, complete = NOTHING, True
+    for measurement in measurements(policy, case):
+        key = case.key(measurement)
+        mark = wanted.version.mark(measurement, key)
+        tried = attempts(
+            view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure
+        )
+        fresh = _fresh_mark(view, subject, wanted, measurement, key, mark, tried)
+        if fresh is not None:
+            decision, complete = decision.and_then(fresh), False
+            continue
+        again, lost = "no evidence yet", False
+        if mark is not None:
+            gap = view.observed.evidence_gaps.get(str(mark))
+            document = view.observed.evidence.get(str(mark))
+            if document is None and (gap is None or gap.retryable):
+                said = gap.error if gap else "it was not asked for"
+                waiting = hold("gap", subject, f"evidence of {measurement} could not be read: {said}")
+                decision, complete = decision.and_then(wait(waiting)), False
+                continue
+            age = max_age(policy, case, measurement)
+            stale = document is not None and age is not None and view.at - document.at > age
+            if document is not None and not stale:
+                evidence[measurement], sources[measurement] = document, str(mark)
+                continue
+            again = (
+                f"the evidence is older than {format_duration(age)}"
+                if stale and age is not None
+                else f"the evidence cannot be used: {gap.error if gap else ''}"
+            )
+            lost = document is None
+        step, more = _measure(view, subject, wanted, champion, case, measurement, tried, again, mark, lost)
+        decision, complete = decision.and_then(step), complete and not more
+    return Measured(evidence, sources, complete, decision)
+
+
+def _fresh_mark(
+    view: View,
+    subject: Subject,
+    wanted: Candidate,
+    measurement: str,
+    key: str,
+    mark: Mark | None,
+    tried: Attempts | Gap,
+) -> Decision | None:
+    """The mark for a run of ours that succeeded with evidence that is not marked yet."""
+    if isinstance(tried, Gap) or tried.state != "succeeded" or tried.last is None:
+        return None
+    outputs = tried.last.outputs
+    found = Mark.parse(f"{outputs.get('evidence-uri', '')}@{outputs.get('evidence-sha256', '')}")
+    if found is None or found == mark:
+        return None
+    tag = evidence_tag(measurement, key)
+    return act(
+        MarkVersion(
+            key=f"mark-version {wanted.pin.name}/{wanted.pin.version} {tag} {found.sha256}",
+            subject=subject,
+            reason=f"{tried.last.name}, which trueup submitted, succeeded",
+            registry=wanted.pin.registry,
+            name=wanted.pin.name,
+            version=wanted.pin.version,
+            tag=tag,
+            value=str(found),
+        )
+    )
+
+
+def _measure(
+    view: View,
+    subject: Subject,
+    wanted: Candidate,
+    champion: VerifiedPin | None,
+    case: Case,
+    measurement: str,
+    tried: Attempts | Gap,
+    why: str,
+    mark: Mark | None,
+    lost: bool,
+) -> tuple[Decision, bool]:
+    """Submit or wait; the flag says that more is coming. ``lost``: there is a mark, to nothing usable."""
+    if isinstance(tried, Gap):
+        return wait(hold("gap", subject, f"the {tried.source} did not answer: {tried.error}")), True
+    last = tried.last
+    if tried.state == "running" and last is not None:
+        return wait(hold("measuring", subject, f"{last.name} is {last.phase.lower()}")), True
+    empty = tried.state == "succeeded" and mark is None
+    spent = lost and tried.number > view.desired.platform.engine.attempts.measure
+    if (tried.state == "exhausted" or empty or spent) and last is not None:
+        said = "left no usable evidence" if empty or spent else f"{last.phase.lower()}: {last.message or 'no message'}"
+        return (
+            wait(hold("measurement-failed", subject, f"{last.name} {said}; see `reconcile logs {last.name}`")),
+            False,
+        )
+    inputs = canonical_json(case.inputs(measurement))
+    source = view.desired.models[subject.model]
+    parameters = {
+        "registered-name": wanted.pin.name,
+        "key": case.key(measurement),
+        "inputs": inputs,
+        "candidate-version": wanted.pin.version,
+        "evaluation-pointer": f"models/{subject.model}/{source.model.data.evaluation.pointer}",
+    }
+    if "champion" in CATALOGUE[measurement].inputs:
+        parameters["champion-version"] = champion.version if champion else ""
+    step = submission(
+        view,
+        subject,
+        kind=measurement,
+        template=CATALOGUE[measurement].template,
+        key=case.key(measurement),
+        number=tried.number,
+        parameters=parameters,
+        deadline=DEADLINE,
+        reason=f"version {wanted.pin.version} is the candidate, and {why}"
+        if last is None
+        else f"attempt {tried.number}: {why}",
+    )
+    return (wait(step) if isinstance(step, Hold) else act(step)), True

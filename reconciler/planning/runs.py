@@ -1,0 +1,91 @@
+"""Workflow runs as attempts at a key: their names, labels and parameters, and when to try again."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from reconciler.core.base import Subject
+from reconciler.core.observed import Gap, WorkflowRun
+from reconciler.core.plan import Hold, SubmitWorkflow
+from reconciler.planning.holds import hold
+from reconciler.planning.view import View, attempt_of
+
+
+class Attempts(NamedTuple):
+    """How far the attempts at one key are.
+
+    ``state``: ``none`` or ``again`` (submit ``number``), ``running``, ``succeeded``, ``exhausted``.
+    """
+
+    state: Literal["none", "again", "running", "succeeded", "exhausted"]
+    number: int
+    last: WorkflowRun | None
+
+
+def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Attempts | Gap:
+    """Where the attempts at a key stand. Failures count since the last success; a Gap hides everything."""
+    engine = view.observed.swept.engine
+    if isinstance(engine, Gap):
+        return engine
+    runs = view.runs(kind, model, key)
+    if not runs:
+        return Attempts("none", 1, None)
+    last = runs[-1]
+    number = attempt_of(last) + 1
+    if not last.done:
+        return Attempts("running", number, last)
+    if last.phase == "Succeeded":
+        return Attempts("succeeded", number, last)
+    failures = 0
+    for run in reversed(runs):
+        if run.phase == "Succeeded":
+            break
+        failures += 1
+    return Attempts("again" if failures < limit else "exhausted", number, last)
+
+
+def submission(
+    view: View,
+    subject: Subject,
+    *,
+    kind: str,
+    template: str,
+    key: str,
+    number: int,
+    parameters: dict[str, str],
+    deadline: int,
+    reason: str,
+) -> SubmitWorkflow | Hold:
+    """One attempt as an action. ``kind`` is ``train`` or a measurement.
+
+    The environment in the labels is the one whose budget it uses.
+    """
+    measuring = kind != "train"
+    prefix = f"measure-{kind}" if measuring else "train"
+    name = f"{prefix}-{subject.model}-{key}-{number}"
+    if template not in view.desired.templates:
+        return hold(
+            "invalid-document", subject, f"there is no WorkflowTemplate {template} in workflows/rendered"
+        )
+    roots = view.desired.roots(subject.model)
+    labels = {
+        "app.kubernetes.io/managed-by": "trueup",
+        "trueup.dev/kind": "measure" if measuring else "train",
+        "trueup.dev/model": subject.model,
+        "trueup.dev/key": key,
+        "trueup.dev/attempt": str(number),
+        "trueup.dev/environment": subject.environment or (roots[0] if roots else ""),
+    }
+    if measuring:
+        labels["trueup.dev/measurement"] = kind
+    return SubmitWorkflow(
+        key=f"submit-workflow {name}",
+        subject=subject,
+        reason=reason,
+        name=name,
+        template=template,
+        commit=view.desired.revision,
+        parameters={"model": subject.model, "commit": view.desired.revision, **parameters},
+        labels=labels,
+        deadline=deadline,
+    )

@@ -1,0 +1,128 @@
+"""A model whose training main describes has a version of that training key, or a run that makes one."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject
+from reconciler.core.digests import canonical_json
+from reconciler.core.observed import Gap, RegisteredModel
+from reconciler.planning.decision import NOTHING, Decision, act, wait
+from reconciler.core.plan import Hold
+from reconciler.planning.holds import hold
+from reconciler.planning.runs import attempts, submission
+from reconciler.planning.view import View
+
+_TRIGGERS = {"section": "code", "source": "code", "seed": "code", "recipe": "code", "data": "data"}
+_WORDS = {
+    "section": "the training section",
+    "source": "the model's code",
+    "seed": "the seed",
+    "recipe": "the workflow template's recipe",
+    "data": "the training data",
+}
+
+
+def trained(view: View, subject: Subject) -> bool:
+    """Whether nothing is to be trained: external, nowhere to go, or a version of main's key is there."""
+    model, key = view.model(subject), view.desired.training_key(subject.model)
+    if key is None or not view.desired.roots(subject.model):
+        return True
+    registered = _registered(view, subject)
+    return isinstance(registered, RegisteredModel) and any(
+        v.training_key == key and v.digest is not None and v.ready for v in registered.versions
+    )
+
+
+def plan_training(view: View, subject: Subject) -> Decision:
+    """Submit, try again, wait, or say why not. ``subject`` has no environment."""
+    if trained(view, subject):
+        return NOTHING
+    registered = _registered(view, subject)
+    if isinstance(registered, Gap):
+        return wait(hold("gap", subject, f"the {registered.source} did not answer: {registered.error}"))
+    key = view.desired.training_key(subject.model)
+    assert key is not None
+    tried = attempts(view, "train", subject.model, key, view.desired.platform.engine.attempts.train)
+    if isinstance(tried, Gap):
+        return wait(hold("gap", subject, f"the {tried.source} did not answer: {tried.error}"))
+    last = tried.last
+    if tried.state == "running" and last is not None:
+        done = f", {last.progress} tasks done" if last.progress else ""
+        return wait(hold("training", subject, f"{last.name} is {last.phase.lower()}{done}"))
+    if tried.state == "succeeded" and last is not None:
+        return wait(
+            hold(
+                "training-registered-nothing",
+                subject,
+                f"{last.name} succeeded but no version carries its key {key}; see `reconcile logs {last.name}`",
+            )
+        )
+    if tried.state == "exhausted" and last is not None:
+        said = f": {last.message}" if last.message else ""
+        return wait(
+            hold(
+                "training-failed",
+                subject,
+                f"{last.name} {last.phase.lower()}{said}; see `reconcile logs {last.name}`, then change code, data "
+                "or hyperparameters: a new key trains again",
+            )
+        )
+    why, allowed = _why(view, subject, registered)
+    if not allowed:
+        return wait(hold("retrain-not-asked", subject, why))
+    if last is not None:
+        why = f"attempt {tried.number}, because {last.name} {last.phase.lower()}: {last.message or 'no message'}"
+    return _submit(view, subject, key, tried.number, why)
+
+
+def _registered(view: View, subject: Subject) -> RegisteredModel | Gap:
+    root = view.desired.environments[view.desired.roots(subject.model)[0]]
+    return view.registered(root.registry, view.model(subject).registered_name)
+
+
+def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str, bool]:
+    """Why the key is new, and whether an environment wants a training for that reason."""
+    before = next((v for v in reversed(registered.versions) if v.training_key and v.digest), None)
+    if before is None:
+        return "no version has been trained yet", True
+    now, then = view.desired.training_inputs(subject.model), before.training_inputs
+    changed = [name for name in _WORDS if now[name] != then.get(name)]
+    words = " and ".join(_WORDS[name] for name in changed) or "the training"
+    asked = {
+        trigger
+        for root in view.desired.roots(subject.model)
+        for trigger in view.desired.environments[root].retrain_on
+    }
+    if changed and not asked & {_TRIGGERS[name] for name in changed}:
+        return f"{words} changed since version {before.version}, and retrainOn names only {sorted(asked)}", False
+    return f"{words} changed since version {before.version}", True
+
+
+def _submit(view: View, subject: Subject, key: str, number: int, why: str) -> Decision:
+    source = view.desired.models[subject.model]
+    model, training = source.model, source.model.training
+    assert training.workflow is not None
+    assert model.data.train is not None
+    step = submission(
+        view,
+        subject,
+        kind="train",
+        template=training.workflow,
+        key=key,
+        number=number,
+        parameters={
+            "registered-name": model.registered_name,
+            "training-key": key,
+            "training-inputs": canonical_json(view.desired.training_inputs(subject.model)),
+            "hyperparameters": canonical_json(training.hyperparameters),
+            "seed": str(training.seed),
+            "device": training.compute.device,
+            "gpus": str(training.compute.gpus),
+            "train-pointer": f"models/{subject.model}/{model.data.train.pointer}",
+            "train-md5": source.train_md5,
+            "target": model.data.evaluation.target,
+            "task": model.task,
+        },
+        deadline=training.compute.hours * 3600,
+        reason=why,
+    )
+    return wait(step) if isinstance(step, Hold) else act(step)

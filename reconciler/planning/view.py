@@ -1,0 +1,168 @@
+"""One subject's facts, read off the desired and the observed state; every planning module starts here.
+
+Pure look-ups and derivations, no decisions: what is pinned, who is champion, what the cluster says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from reconciler.core.base import Instant, Subject
+from reconciler.core.desired import DesiredState, Policy
+from reconciler.core.documents import Environment, Exceptions, Model, Release, VerifiedPin
+from reconciler.core.observed import (
+    EngineSweep,
+    ForgeSweep,
+    Gap,
+    ModelVersion,
+    Observed,
+    PinHistory,
+    PullRequest,
+    RegisteredModel,
+    Workload,
+    WorkflowRun,
+    branch_of,
+)
+from reconciler.core.observed import Intent
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known about everything, with the questions that planning asks of it."""
+
+    desired: DesiredState
+    observed: Observed
+
+    @property
+    def at(self) -> Instant:
+        return self.observed.at
+
+    # --- Git ----------------------------------------------------------------------------------------------
+
+    def environment(self, subject: Subject) -> Environment:
+        return self.desired.environments[subject.environment]
+
+    def model(self, subject: Subject) -> Model:
+        return self.desired.models[subject.model].model
+
+    def release(self, subject: Subject) -> Release | None:
+        return self.desired.releases.get(str(subject))
+
+    def exceptions(self, subject: Subject) -> Exceptions:
+        return self.desired.exceptions.get(str(subject)) or Exceptions(kind="Exceptions")
+
+    def policy(self, subject: Subject) -> Policy:
+        return self.desired.policies[self.environment(subject).policy]
+
+    # --- registry -----------------------------------------------------------------------------------------
+
+    def registered(self, registry: str, name: str) -> RegisteredModel | Gap:
+        """Everything under one registered name; empty where the name is not registered."""
+        sweep = self.observed.swept.registries.get(registry)
+        if sweep is None:
+            return Gap(source=f"registry {registry}", error="was not swept")
+        if isinstance(sweep, Gap):
+            return sweep
+        return sweep.models.get(name) or RegisteredModel()
+
+    def version_of(self, release: Release) -> ModelVersion | None:
+        """The registry's version that a release pins, if it is there and is what the pin says.
+
+        An adopted version may carry no digest of ours; then the number is all there is to compare.
+        """
+        registered = self.registered(release.pin.registry, release.pin.name)
+        if isinstance(registered, Gap):
+            return None
+        version = registered.version(release.pin.version)
+        if version is None or not version.ready:
+            return None
+        adopted = release.admission.grounds == "adoption" and version.digest is None
+        return version if adopted or version.digest == release.pin.digest else None
+
+    def verified_at(self, environment: str, release: Release) -> Instant | None:
+        """When this very release was verified there, by the mark on its version."""
+        version = self.version_of(release)
+        mark = version.verified(environment) if version else None
+        return mark.at if mark and mark.release == release.digest else None
+
+    def champion(self, subject: Subject) -> VerifiedPin | None:
+        """champion(ENV): the verified pin on main; while it is not yet verified, the one before it."""
+        return self.champion_of(subject.environment, self.release(subject))
+
+    def champion_of(self, environment: str, release: Release | None) -> VerifiedPin | None:
+        if release is None:
+            return None
+        at = self.verified_at(environment, release)
+        if at is None:
+            return release.verified
+        return VerifiedPin(
+            version=release.pin.version, digest=release.pin.digest, release=release.digest, at=at
+        )
+
+    # --- engine -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, str, str], list[WorkflowRun]]:
+        found: dict[tuple[str, str, str], list[WorkflowRun]] = {}
+        if isinstance(self.observed.swept.engine, EngineSweep):
+            for run in self.observed.swept.engine.runs.values():
+                labels = run.labels
+                kind = labels.get("trueup.dev/measurement") or labels.get("trueup.dev/kind", "")
+                key = (kind, labels.get("trueup.dev/model", ""), labels.get("trueup.dev/key", ""))
+                found.setdefault(key, []).append(run)
+        for runs in found.values():
+            runs.sort(key=lambda run: attempt_of(run))
+        return found
+
+    def runs(self, kind: str, model: str, key: str) -> list[WorkflowRun]:
+        """The attempts at one key, first to last. ``kind`` is ``train`` or a measurement."""
+        return self._runs.get((kind, model, key), [])
+
+    # --- forge --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _by_branch(self) -> dict[str, PullRequest]:
+        forge = self.observed.swept.forge
+        if not isinstance(forge, ForgeSweep):
+            return {}
+        return {pull.branch: pull for _, pull in sorted(forge.open.items(), reverse=True)}
+
+    def open_pull(self, intent: Intent, subject: Subject) -> PullRequest | None:
+        """The open pull request of our branch for this intent; the oldest, should there be two."""
+        return self._by_branch.get(branch_of(intent, subject))
+
+    # --- cluster ------------------------------------------------------------------------------------------
+
+    def workload(self, subject: Subject) -> Workload | Gap | None:
+        """What runs of this subject; None if nothing does."""
+        environment = self.desired.environments.get(subject.environment)
+        clusters = self.observed.swept.clusters
+        names = [environment.cluster] if environment else sorted(clusters)
+        for name in names:
+            sweep = clusters.get(name)
+            if sweep is None:
+                return Gap(source=f"cluster {name}", error="was not swept")
+            if isinstance(sweep, Gap):
+                return sweep
+            if str(subject) in sweep.workloads:
+                return sweep.workloads[str(subject)]
+        return None
+
+    # --- details ------------------------------------------------------------------------------------------
+
+    def pin_history(self, subject: Subject) -> PinHistory | None:
+        return self.observed.pins.get(str(subject))
+
+    def cluster_of(self, subject: Subject) -> str:
+        return self.environment(subject).cluster
+
+
+def attempt_of(run: WorkflowRun) -> int:
+    """The attempt's number in a run's labels; 0 where somebody else made them."""
+    text = run.labels.get("trueup.dev/attempt", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+Change = Literal["version", "serving"]
