@@ -30,7 +30,7 @@ def predict(model: Path, rows: pd.DataFrame) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         given, answer = Path(folder) / "rows.parquet", Path(folder) / "predictions.parquet"
         rows.to_parquet(given)
-        command = [sys.executable, "-m", "workflows.steps.predict", str(model), str(given), str(answer)]
+        command = [sys.executable, "-P", "-m", "workflows.steps.predict", str(model), str(given), str(answer)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             sys.stderr.write(done.stderr)

@@ -78,8 +78,8 @@ def run(options: argparse.Namespace) -> None:
             )
         except Exception as error:  # whatever model code raises, its author needs to read it
             traceback.print_exc(file=sys.stderr)
-            raise Terminal(f"training failed: {type(error).__name__}: {error}", where=str(source)) from error
-        check_metrics(metrics, where=str(source))
+            raise Terminal(f"training failed: {type(error).__name__}: {error}", where=_place(source)) from error
+        check_metrics(metrics, where=_place(source))
         columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
         inputs = frame[columns] if columns else frame.drop(columns=[options.target])
         save(source, weights=weights, example=inputs.head(5), task=options.task, out=options.out / "model")
@@ -92,7 +92,7 @@ def load_code(source: Path) -> ModuleType:
     """The module ``train`` of a model's ``src``, which may import its neighbours."""
     if not (source / "train.py").is_file() or not (source / "predictor.py").is_file():
         raise Terminal(
-            "needs train.py and predictor.py", where=str(source), hint="see workflows/steps/train.py"
+            "needs train.py and predictor.py", where=_place(source), hint="see workflows/steps/train.py"
         )
     sys.path.insert(0, str(source))
     try:
@@ -100,7 +100,7 @@ def load_code(source: Path) -> ModuleType:
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         raise Terminal(
-            f"does not import: {type(error).__name__}: {error}", where=f"{source}/train.py"
+            f"does not import: {type(error).__name__}: {error}", where=_place(source / "train.py")
         ) from error
 
 
@@ -137,7 +137,7 @@ def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: 
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         raise Terminal(
-            f"does not predict: {type(error).__name__}: {error}", where=f"{source}/predictor.py"
+            f"does not predict: {type(error).__name__}: {error}", where=_place(source / "predictor.py")
         ) from error
     columns = list(answer.columns) if isinstance(answer, pd.DataFrame) else []
     wanted = "prediction" in columns and (
@@ -146,7 +146,7 @@ def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: 
     if not wanted:
         raise Terminal(
             f"predicts {columns or type(answer).__name__}",
-            where=f"{source}/predictor.py",
+            where=_place(source / "predictor.py"),
             hint="give a DataFrame with `prediction` and, for classification, `probability_CLASS` columns",
         )
 
@@ -158,4 +158,9 @@ def requirements(source: Path) -> list[str]:
     try:
         return [f"{name}=={version(name)}" for name in ("mlflow", "pandas", *names)]
     except PackageNotFoundError as error:
-        raise Terminal(f"names {error.name}, which is not installed here", where=str(listed)) from error
+        raise Terminal(f"names {error.name}, which is not installed here", where=_place(listed)) from error
+
+
+def _place(path: Path) -> str:
+    """A path of model code as the repository has it, from ``models/`` on."""
+    return "models/" + path.as_posix().rpartition("/models/")[2]
