@@ -38,6 +38,11 @@ class Repository(NamedTuple):
     person: str
 
     @property
+    def name(self) -> str:
+        """The person, as pull requests name them."""
+        return self.person.partition(" <")[0]
+
+    @property
     def home(self) -> Path:
         """State of the embedded stack. Deleting it deletes its registry, runs and servers."""
         return Path(os.environ.get("TRUEUP_HOME") or self.root / ".trueup").absolute()

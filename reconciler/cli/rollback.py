@@ -29,7 +29,7 @@ def rollback(
     session = Session.of(context)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
         desired, observed, _ = plan_once(session.readers, now())
-        wanted = by_hand(desired, observed, subject, reason)
+        wanted = by_hand(desired, observed, subject, reason, session.repository.name)
         number = session.writers.forge.open(
             branch=wanted.branch,
             base=wanted.base,

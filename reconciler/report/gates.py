@@ -43,19 +43,24 @@ def champion(gate: GateVerdict, among: Sequence[GateVerdict]) -> str:
 
 def blocks(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
     """Every gate as a row, those that do not pass first, and why those do not."""
+    said_below = [
+        line(
+            Span(said(gate), STYLES[gate.verdict]), f"  {gate.gate}: {visible(gate.why)}", indent=indent, hang=4
+        )
+        for gate in sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
+        if gate.verdict != "pass" or gate.waived
+    ]
+    return [*table(gates, indent), *said_below]
+
+
+def table(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
+    """The rows alone."""
     if not gates:
         return []
     ordered = sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
     rows = tuple(_row(gate, gates) for gate in ordered)
     narrow = tuple(each for row in rows for each in _folded(row, indent))
-    reasons = [
-        line(
-            Span(said(gate), STYLES[gate.verdict]), f"  {gate.gate}: {visible(gate.why)}", indent=indent, hang=4
-        )
-        for gate in ordered
-        if gate.verdict != "pass" or gate.waived
-    ]
-    return [Grid(HEAD, rows, indent, narrow), *reasons]
+    return [Grid(HEAD, rows, indent, narrow)]
 
 
 def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:

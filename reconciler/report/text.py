@@ -70,7 +70,7 @@ def _hold(hold: Hold) -> list[Block]:
         line(Span(visible(hold.reason), "dim"), indent=6),
     ]
     if hold.verdict is not None:
-        blocks += gates.blocks([gate for gate in hold.verdict.gates if gate.verdict != "pass"], indent=6)
+        blocks += gates.table([gate for gate in hold.verdict.gates if gate.verdict != "pass"], indent=6)
     return blocks
 
 
