@@ -16,9 +16,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reconciler import __version__
-from reconciler.core.base import DNS_1123, Md5
+from reconciler.core.base import DNS_1123, Md5, Subject
 from reconciler.core.desired import DesiredState, ModelSource, Template
-from reconciler.core.documents import KINDS, Model, Platform, release_path
+from reconciler.core.documents import KINDS, Model, Platform, Release, release_path
 from reconciler.core.errors import NOBODY, Problem
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.lint import RECIPE, lint_template
@@ -347,3 +347,18 @@ def _where_it_belongs(path: str) -> str:
         return f"an environment is {environment_path(stem)}, and the platform {PLATFORM}"
     places = environment_path(between[0]), release_path(between[0], stem), exceptions_path(between[0], stem)
     return f"what is read is {', '.join(places)}"
+
+
+def release_at(source: Source, revision: str, subject: Subject) -> Release | None:
+    """One subject's Release at one commit; None where there is none, or none that can be read."""
+    path = release_path(subject.environment, subject.model)
+    blob = source.files(revision).get(path)
+    if blob is None or blob.mode in _NOT_A_FILE:
+        return None
+    if (path, blob.oid) not in _cache:
+        try:
+            _cache[path, blob.oid] = _MEANINGS["Release"].read(source.read([blob.oid])[blob.oid], path)
+        except Unreadable:
+            return None
+    found: Release | None = _cache[path, blob.oid].value
+    return found

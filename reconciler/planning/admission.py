@@ -56,7 +56,9 @@ def admit_subject(base: DesiredState, head: DesiredState, observed: Observed, su
     for state, problem in [(base, base.hidden(subject)), (head, head.hidden(subject))]:
         if problem is not None and (state is base or problem.model_dump_json() not in before):
             return Verdict(
-                subject=subject, grounds="documents", objections=(Objection(code="invalid-document", what=str(problem)),)
+                subject=subject,
+                grounds="documents",
+                objections=(Objection(code="invalid-document", what=str(problem)),),
             )
     if new is None:
         return _removal(base, head, subject)
@@ -131,7 +133,9 @@ class _Pin:
 
     def _unknown(self) -> Iterator[Objection]:
         if self.subject.environment not in self.base.environments:
-            yield Objection(code="unknown", what=f"there is no environment {self.subject.environment} on the base")
+            yield Objection(
+                code="unknown", what=f"there is no environment {self.subject.environment} on the base"
+            )
         if self.subject.model not in self.base.models:
             yield Objection(code="unknown", what=f"there is no model {self.subject.model} on the base")
 
@@ -140,7 +144,8 @@ class _Pin:
         environment, model = self.view.environment(self.subject), self.view.model(self.subject)
         if self.subject.environment not in model.environments:
             yield Objection(
-                code="not-wanted", what=f"{self.subject.model} does not name {self.subject.environment} in environments"
+                code="not-wanted",
+                what=f"{self.subject.model} does not name {self.subject.environment} in environments",
             )
         if (self.new.pin.registry, self.new.pin.name) != (environment.registry, model.registered_name):
             yield Objection(
@@ -150,13 +155,19 @@ class _Pin:
         if self.old and self.new.digest != self.old.digest:
             entry = self.old.rejects(self.new.pin.digest, self.new.digest)
             if entry:
-                yield Objection(code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}")
+                yield Objection(
+                    code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}"
+                )
         was = self.old.image if self.old else ""
         if self.new.image not in (self.base.platform.images.server, was):
-            yield Objection(code="image", what="the server image is neither the platform's nor the one pinned before")
+            yield Objection(
+                code="image", what="the server image is neither the platform's nor the one pinned before"
+            )
         serving = model.serving_in(self.subject.environment)
         if self.new.serving != serving and not self._served_before():
-            yield Objection(code="serving-edited", what="the serving section is not the model's for this environment")
+            yield Objection(
+                code="serving-edited", what="the serving section is not the model's for this environment"
+            )
         expected = self.rendered()
         if self.head.rendered.get(str(self.subject), {}) != expected:
             yield Objection(
@@ -164,7 +175,9 @@ class _Pin:
                 what="the rendered manifests are not what `reconcile render` makes of this Release",
             )
         if self.new.admission.rendered != blobs_digest(expected):
-            yield Objection(code="not-ours", what="admission.rendered is not the digest of the rendered manifests")
+            yield Objection(
+                code="not-ours", what="admission.rendered is not the digest of the rendered manifests"
+            )
         champion = self.view.champion(self.subject)
         if self.new.verified != champion and not self._same_pin():
             yield Objection(code="not-ours", what="`verified` is not the environment's champion")
@@ -235,11 +248,17 @@ class _Pin:
         inputs = self.inputs()
         admission = self.new.admission
         if admission.policy != policy.digest:
-            objections.append(Objection(code="not-ours", what="was judged by another policy than the base has now"))
+            objections.append(
+                Objection(code="not-ours", what="was judged by another policy than the base has now")
+            )
         if admission.evidence != (self.bundle.digest if self.bundle else None):
-            objections.append(Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file"))
+            objections.append(
+                Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file")
+            )
         if admission.inputs != inputs:
-            objections.append(Objection(code="not-ours", what="admission.inputs is not the digest of what is judged here"))
+            objections.append(
+                Objection(code="not-ours", what="admission.inputs is not the digest of what is judged here")
+            )
         return Verdict(
             subject=self.subject, grounds="promotion", gates=gates, objections=tuple(objections), inputs=inputs
         )
@@ -258,7 +277,9 @@ class _Pin:
         promotes_from = environment.promotes_from
         if promotes_from is None:
             if model.training.workflow is not None and version.training_key is None:
-                yield Objection(code="not-trained-here", what=f"version {version.version} carries no training key")
+                yield Objection(
+                    code="not-trained-here", what=f"version {version.version} carries no training key"
+                )
             return
         verified = {
             name: champion.digest
@@ -281,7 +302,9 @@ class _Pin:
             yield Objection(code="nothing-to-roll-back", what="nothing is pinned here")
             return
         if self.old.admission.grounds == "rollback":
-            yield Objection(code="rollback-of-rollback", what="what is pinned is itself a rollback", verdict="review")
+            yield Objection(
+                code="rollback-of-rollback", what="what is pinned is itself a rollback", verdict="review"
+            )
         if self._same_pin():
             yield Objection(code="nothing-to-roll-back", what="it pins what is pinned already")
         mark_at = self.view.verified_at(self.subject.environment, self.new)
@@ -295,7 +318,9 @@ class _Pin:
         kept = self.new.rejected[: len(self.old.rejected)]
         blames = {self.old.pin.digest, self.old.digest}
         if kept != self.old.rejected or len(added) != 1 or added[0].digest not in blames:
-            yield Objection(code="record-edited", what="a rollback adds exactly one entry to `rejected`: what it replaces")
+            yield Objection(
+                code="record-edited", what="a rollback adds exactly one entry to `rejected`: what it replaces"
+            )
 
     def _adoption(self) -> Iterator[Objection]:
         if self.old is not None:
@@ -311,7 +336,9 @@ def _removal(base: DesiredState, head: DesiredState, subject: Subject) -> Verdic
     key = str(subject)
     objections = [Objection(code="removal", what=f"removes {subject}: a person decides", verdict="review")]
     if head.rendered.get(key) or key in head.bundles:
-        objections.append(Objection(code="rendered-edited", what="leaves manifests or evidence of a removed release"))
+        objections.append(
+            Objection(code="rendered-edited", what="leaves manifests or evidence of a removed release")
+        )
     if key not in base.releases:
         objections = [Objection(code="rendered-edited", what="there are manifests without a Release")]
     model = head.models.get(subject.model)
@@ -333,7 +360,9 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
         if problem.severity == "error" and (problem.path, problem.what) not in known:
             subject = Subject(environment=problem.environment, model=problem.model)
             yield Verdict(
-                subject=subject, grounds="documents", objections=(Objection(code="invalid-document", what=str(problem)),)
+                subject=subject,
+                grounds="documents",
+                objections=(Objection(code="invalid-document", what=str(problem)),),
             )
     for name in sorted(base.models.keys() & head.models.keys()):
         old, new = base.models[name], head.models[name]
@@ -346,7 +375,9 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
             for key, exceptions in base.exceptions.items()
             if key.partition("/")[2] == name
             for waiver in exceptions.waivers
-            if waiver.gate == "evaluation-data" and waiver.digest == f"md5:{new.evaluation_md5}" and at < waiver.expires
+            if waiver.gate == "evaluation-data"
+            and waiver.digest == f"md5:{new.evaluation_md5}"
+            and at < waiver.expires
         ]
         if not waived:
             what = (

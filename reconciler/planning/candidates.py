@@ -57,11 +57,15 @@ def candidate(view: View, subject: Subject) -> Candidate | Hold:
             f"version {version.version} carries no trueup.digest tag, so its identity is not known; register it by "
             "`reconcile-step register`",
         )
-    pin = release.pin if release is not None and pinned else Pin(
-        registry=environment.registry,
-        name=model.registered_name,
-        version=version.version,
-        digest=version.digest or "",
+    pin = (
+        release.pin
+        if release is not None and pinned
+        else Pin(
+            registry=environment.registry,
+            name=model.registered_name,
+            version=version.version,
+            digest=version.digest or "",
+        )
     )
     wanted = Candidate(
         version, pin, serving, view.desired.platform.images.server, environment.runtime.renderer, change
@@ -90,7 +94,11 @@ def _newly_trained(
     key = view.desired.training_key(subject.model)
     trained = [v for v in registered.versions if v.training_key == key and v.digest is not None and v.ready]
     if not trained:
-        return hold("not-trained", subject, f"no version of training key {key} yet; the training of {subject.model} makes it")
+        return hold(
+            "not-trained",
+            subject,
+            f"no version of training key {key} yet; the training of {subject.model} makes it",
+        )
     usable = [v for v in trained if not (release and v.digest and release.rejects(v.digest))]
     if not usable:
         entry = release.rejects(trained[-1].digest or "") if release else None
@@ -121,7 +129,9 @@ def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel
             found[name] = champion
     missing = [name for name in promotes_from.environments if name not in found]
     if promotes_from.all_of and missing:
-        return hold("upstream-not-verified", subject, f"waits until {' and '.join(missing)} has verified a version")
+        return hold(
+            "upstream-not-verified", subject, f"waits until {' and '.join(missing)} has verified a version"
+        )
     if not found:
         names = " or ".join(promotes_from.environments)
         return hold("upstream-not-verified", subject, f"waits until {names} has verified a version")
@@ -140,15 +150,11 @@ def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel
 def _same_artifacts(registered: RegisteredModel, wanted: VerifiedPin) -> ModelVersion | None:
     equal = [v for v in registered.versions if v.ready and v.digest == wanted.digest]
     named = [v for v in equal if v.version == wanted.version]
-    adopted = [
-        v for v in registered.versions if v.ready and v.digest is None and v.version == wanted.version
-    ]
+    adopted = [v for v in registered.versions if v.ready and v.digest is None and v.version == wanted.version]
     return next(iter(named + equal[::-1] + adopted), None)
 
 
-def _serving(
-    view: View, subject: Subject, release: Release | None
-) -> ServingSnapshot | Literal["none"]:
+def _serving(view: View, subject: Subject, release: Release | None) -> ServingSnapshot | Literal["none"]:
     """main's serving section, once every environment before this one has verified its own form of it."""
     model, promotes_from = view.model(subject), view.environment(subject).promotes_from
     wanted = model.serving_in(subject.environment)

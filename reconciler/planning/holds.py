@@ -18,7 +18,9 @@ class Meaning(NamedTuple):
 HOLDS: dict[str, Meaning] = {
     # what could not be seen
     "gap": Meaning("A source did not answer. Nothing is concluded from it; the next tick asks again."),
-    "invalid-document": Meaning("A document of this subject does not parse or contradicts another.", person=True),
+    "invalid-document": Meaning(
+        "A document of this subject does not parse or contradicts another.", person=True
+    ),
     # training and measuring
     "training": Meaning("A training run is under way."),
     "training-failed": Meaning("Every attempt at this training key failed.", person=True),
@@ -42,17 +44,23 @@ HOLDS: dict[str, Meaning] = {
     "closed-by-person": Meaning("A person closed this proposal; it is not opened again.", person=True),
     "foreign-commits": Meaning("Somebody else's commits are on our branch; it is left to them.", person=True),
     # serving
-    "unadmitted": Meaning("The pin was merged without being admissible; nothing of it is applied.", person=True),
+    "unadmitted": Meaning(
+        "The pin was merged without being admissible; nothing of it is applied.", person=True
+    ),
     "rendered-edited": Meaning("The committed manifests are not the ones of this pin.", person=True),
     "pinned-version-missing": Meaning("The pinned version is gone, or is not what the pin says.", person=True),
     "progressing": Meaning("The cluster is bringing the release up."),
     "soaking": Meaning("The release is healthy and has not yet been so for long enough."),
     "unhealthy": Meaning("The release is unhealthy, not yet for long enough to be rolled back."),
-    "not-attributable": Meaning("Unhealthy, but not within the window in which the release is blamed.", person=True),
+    "not-attributable": Meaning(
+        "Unhealthy, but not within the window in which the release is blamed.", person=True
+    ),
     "no-rollback-target": Meaning("There is no verified release to go back to.", person=True),
     "rollback-of-rollback": Meaning("What failed is itself a rollback.", person=True),
     "outage": Meaning("More rollbacks at once than the limit: not the models' fault.", person=True),
-    "unknown-environment": Meaning("Something of ours runs in an environment that Git does not know.", person=True),
+    "unknown-environment": Meaning(
+        "Something of ours runs in an environment that Git does not know.", person=True
+    ),
     # limits
     "budget": Meaning("A budget is used up; it waits for its turn."),
     "tripwire": Meaning("More removals at once than the limit.", person=True),

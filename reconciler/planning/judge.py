@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from reconciler.core.base import Instant, format_duration, format_instant
 from reconciler.core.desired import Policy
+from reconciler.core.digests import evidence_key
 from reconciler.core.documents import Gate, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
-from reconciler.core.digests import evidence_key
 from reconciler.core.plan import GateVerdict
 from reconciler.planning.view import Change
 
@@ -66,9 +66,7 @@ class Case(NamedTuple):
     def asked_by(self, gate: Gate) -> bool:
         """Whether a gate applies to this candidate at all."""
         when = gate.when
-        return (not when.tasks or self.task in when.tasks) and (
-            not when.changes or self.change in when.changes
-        )
+        return (not when.tasks or self.task in when.tasks) and (not when.changes or self.change in when.changes)
 
 
 def measurements(policy: Policy, case: Case) -> tuple[str, ...]:

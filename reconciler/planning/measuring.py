@@ -82,9 +82,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
     for measurement in measurements(policy, case):
         key = case.key(measurement)
         mark = wanted.version.mark(measurement, key)
-        tried = attempts(
-            view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure
-        )
+        tried = attempts(view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure)
         fresh = _fresh_mark(view, subject, wanted, measurement, key, mark, tried)
         if fresh is not None:
             decision, complete = decision.and_then(fresh), False
@@ -166,7 +164,11 @@ def _measure(
     empty = tried.state == "succeeded" and mark is None
     spent = lost and tried.number > view.desired.platform.engine.attempts.measure
     if (tried.state == "exhausted" or empty or spent) and last is not None:
-        said = "left no usable evidence" if empty or spent else f"{last.phase.lower()}: {last.message or 'no message'}"
+        said = (
+            "left no usable evidence"
+            if empty or spent
+            else f"{last.phase.lower()}: {last.message or 'no message'}"
+        )
         return (
             wait(hold("measurement-failed", subject, f"{last.name} {said}; see `reconcile logs {last.name}`")),
             False,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from reconciler.core.base import Subject
 from reconciler.core.digests import canonical_json
 from reconciler.core.observed import Gap, RegisteredModel
-from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.core.plan import Hold
+from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold
 from reconciler.planning.runs import attempts, submission
 from reconciler.planning.view import View
@@ -70,7 +70,9 @@ def plan_training(view: View, subject: Subject) -> Decision:
     if not allowed:
         return wait(hold("retrain-not-asked", subject, why))
     if last is not None:
-        why = f"attempt {tried.number}, because {last.name} {last.phase.lower()}: {last.message or 'no message'}"
+        why = (
+            f"attempt {tried.number}, because {last.name} {last.phase.lower()}: {last.message or 'no message'}"
+        )
     return _submit(view, subject, key, tried.number, why)
 
 
@@ -93,7 +95,10 @@ def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str
         for trigger in view.desired.environments[root].retrain_on
     }
     if changed and not asked & {_TRIGGERS[name] for name in changed}:
-        return f"{words} changed since version {before.version}, and retrainOn names only {sorted(asked)}", False
+        return (
+            f"{words} changed since version {before.version}, and retrainOn names only {sorted(asked)}",
+            False,
+        )
     return f"{words} changed since version {before.version}", True
 
 

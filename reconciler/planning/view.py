@@ -16,16 +16,16 @@ from reconciler.core.observed import (
     EngineSweep,
     ForgeSweep,
     Gap,
+    Intent,
     ModelVersion,
     Observed,
     PinHistory,
     PullRequest,
     RegisteredModel,
-    Workload,
     WorkflowRun,
+    Workload,
     branch_of,
 )
-from reconciler.core.observed import Intent
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,130 @@
+"""Carries a plan out: one write for each action, nothing decided here, nothing waited for.
+
+The actions of one subject run in order, and the first failure skips the rest of that subject only. A write that
+was made already is success. Called by the loop while it holds the lease.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject
+from reconciler.core.errors import Retryable, TrueupError
+from reconciler.core.plan import (
+    Action,
+    ApplyManifests,
+    ClosePullRequest,
+    Comment,
+    MarkVersion,
+    MergePullRequest,
+    MoveAlias,
+    OpenPullRequest,
+    Outcome,
+    Plan,
+    PruneWorkload,
+    RemoveAlias,
+    SubmitWorkflow,
+    Tell,
+    UpdatePullRequest,
+)
+from reconciler.ports import Writers
+from reconciler.report.pull_request import body
+
+
+def apply(plan: Plan, writers: Writers) -> tuple[Outcome, ...]:
+    """What became of each action, in the plan's order."""
+    outcomes: list[Outcome] = []
+    stopped: dict[Subject, str] = {}
+    for action in plan.actions:
+        outcome = _outcome(action, writers, stopped.get(action.subject, ""))
+        if outcome.result == "failed":
+            stopped[action.subject] = action.key
+        outcomes.append(outcome)
+    return tuple(outcomes)
+
+
+def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
+    about = {"key": action.key, "kind": action.kind, "subject": action.subject}
+    if stopped_by:
+        return Outcome(**about, result="skipped", detail=f"because {stopped_by} failed")
+    try:
+        detail, changed = _write(action, writers)
+    except TrueupError as error:
+        return Outcome(**about, result="failed", detail=str(error), retryable=isinstance(error, Retryable))
+    except Exception as error:
+        return Outcome(**about, result="failed", detail=f"{type(error).__name__}: {error}")
+    return Outcome(**about, result="done" if changed else "already", detail=detail)
+
+
+def _write(action: Action, writers: Writers) -> tuple[str, bool]:
+    """One write; a word about it, and whether anything changed."""
+    match action:
+        case SubmitWorkflow():
+            started = writers.engine.submit(
+                name=action.name,
+                template=action.template,
+                commit=action.commit,
+                parameters=action.parameters,
+                labels=action.labels,
+                deadline=action.deadline,
+            )
+            return action.name, started
+        case MarkVersion():
+            registry = writers.registries[action.registry]
+            registry.set_tag(action.name, action.version, action.tag, action.value)
+            return action.tag, True
+        case MoveAlias():
+            writers.registries[action.registry].set_alias(action.name, action.alias, action.version)
+            return f"{action.alias} is version {action.version}", True
+        case RemoveAlias():
+            writers.registries[action.registry].delete_alias(action.name, action.alias)
+            return action.alias, True
+        case UpdatePullRequest():
+            writers.forge.update(
+                action.number,
+                head=action.head,
+                base=action.base,
+                title=action.title,
+                body=body(action.summary, action.marker),
+                files=action.files,
+                draft=action.draft,
+                labels=action.labels,
+            )
+            return f"#{action.number}", True
+        case OpenPullRequest():
+            number = writers.forge.open(
+                branch=action.branch,
+                base=action.base,
+                title=action.title,
+                body=body(action.summary, action.marker),
+                files=action.files,
+                draft=action.draft,
+                labels=action.labels,
+            )
+            return f"#{number}", True
+        case ClosePullRequest():
+            writers.forge.close(action.number, reason=action.reason)
+            return f"#{action.number}", True
+        case MergePullRequest():
+            commit = writers.forge.merge(action.number, head=action.head, message=action.title)
+            return f"#{action.number} as {commit[:12]}", True
+        case ApplyManifests():
+            changed = writers.clusters[action.cluster].apply(
+                environment=action.subject.environment,
+                model=action.subject.model,
+                namespace=action.namespace,
+                manifests=action.manifests,
+            )
+            return ", ".join(sorted(action.manifests)), changed
+        case PruneWorkload():
+            writers.clusters[action.cluster].prune(
+                environment=action.environment,
+                model=action.model,
+                namespace=action.namespace,
+                objects=action.objects,
+            )
+            return ", ".join(action.objects), True
+        case Tell():
+            writers.notifier.send(action.message)
+            return "told", True
+        case Comment():
+            writers.forge.comment(action.number, action.text)
+            return f"#{action.number}", True

@@ -1,0 +1,108 @@
+"""The details of the subjects that move, and of no others: evidence, proposals' heads, pins' history."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject
+from reconciler.core.desired import DesiredState
+from reconciler.core.digests import sha256
+from reconciler.core.documents import Release, release_path
+from reconciler.core.errors import Terminal, TrueupError
+from reconciler.core.evidence import Evidence, parse_evidence
+from reconciler.core.observed import Gap, Mark, Observed, PinHistory, Proposal, PullRequest, Swept
+from reconciler.load import load, release_at
+from reconciler.planning.in_motion import details
+from reconciler.planning.view import View
+from reconciler.ports import Readers, Source
+from reconciler.sweep import seen
+
+PAST = 50
+"""How many earlier commits of a Release are read to find what to go back to."""
+
+
+def look(
+    desired: DesiredState, swept: Swept, moving: tuple[Subject, ...], readers: Readers, closely: bool = False
+) -> Observed:
+    """The sweep with the details of the moving subjects. One subject's failure is that subject's Gap."""
+    view = View(desired, Observed(swept=swept))
+    evidence: dict[str, Evidence] = {}
+    evidence_gaps: dict[str, Gap] = {}
+    pins: dict[str, PinHistory] = {}
+    proposals: dict[int, Proposal] = {}
+    closed: dict[str, tuple[PullRequest, ...]] = {}
+    gaps: dict[str, Gap] = {}
+    for subject in moving:
+        wanted = details(view, subject, closely)
+        for registry, mark in wanted.marks:
+            if str(mark) in evidence or str(mark) in evidence_gaps:
+                continue
+            read = seen(f"evidence {mark.uri}", lambda r=registry, m=mark: _evidence(readers, r, m))  # type: ignore[misc]
+            if isinstance(read, Gap):
+                evidence_gaps[str(mark)] = read
+            else:
+                evidence[str(mark)] = read
+        try:
+            for pull in wanted.pulls:
+                proposals[pull.number] = Proposal(head=pull.head, state=load(readers.source, pull.head))
+            if wanted.history:
+                pins[str(subject)] = _history(readers.source, subject, desired)
+        except TrueupError as error:
+            gaps[str(subject)] = Gap(source=f"repository, about {subject}", error=str(error))
+        for branch in wanted.branches:
+            past = seen(f"forge, about {branch}", lambda b=branch: readers.forge.closed(b))  # type: ignore[misc]
+            if isinstance(past, Gap):
+                gaps[str(subject)] = past
+            else:
+                closed[branch] = past
+    return Observed(
+        swept=swept,
+        moving=moving,
+        evidence=evidence,
+        evidence_gaps=evidence_gaps,
+        pins=pins,
+        proposals=proposals,
+        closed=closed,
+        gaps=gaps,
+    )
+
+
+def _evidence(readers: Readers, registry: str, mark: Mark) -> Evidence:
+    """The document behind a mark. Terminal where its bytes are not the marked ones."""
+    content = readers.registries[registry].evidence(mark.uri)
+    if sha256(content) != mark.sha256:
+        raise Terminal(
+            f"its sha256 is {sha256(content)}, and {mark.sha256} was marked",
+            where=mark.uri,
+            hint="it is measured again",
+        )
+    return parse_evidence(content, where=mark.uri)
+
+
+def _history(source: Source, subject: Subject, desired: DesiredState) -> PinHistory:
+    """The commit that brought the pin as it is now, what was before it, and the earlier pins."""
+    key = str(subject)
+    current = desired.releases[key].digest
+    commits = source.log(release_path(subject.environment, subject.model))[: PAST + 1]
+    releases = [release_at(source, commit.oid, subject) for commit in commits]
+    length = next(
+        (i for i, release in enumerate(releases) if release is None or release.digest != current), len(releases)
+    )
+    if length == 0:
+        raise Terminal(
+            "main's history does not show the commit of this pin",
+            where=release_path(subject.environment, subject.model),
+            hint="fetch again; a rewritten history cannot be judged",
+        )
+    brought = commits[length - 1]
+    introduced = load(source, brought.oid)
+    before = load(source, brought.parent) if brought.parent else _without(introduced, key)
+    past: list[Release] = [release for release in releases[length:] if release is not None]
+    return PinHistory(commit=brought.oid, at=brought.at, before=before, introduced=introduced, past=tuple(past))
+
+
+def _without(state: DesiredState, key: str) -> DesiredState:
+    """The state before a repository's first commit: the same, without this pin."""
+    tables = {
+        name: {k: v for k, v in getattr(state, name).items() if k != key}
+        for name in ("releases", "bundles", "rendered")
+    }
+    return state.model_copy(update=tables)

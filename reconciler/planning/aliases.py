@@ -1,0 +1,95 @@
+"""The registry's alias of an environment names its champion; what a removed release left behind goes."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject
+from reconciler.core.observed import Gap
+from reconciler.core.plan import MoveAlias, PruneWorkload, RemoveAlias
+from reconciler.planning.decision import NOTHING, Decision, act, wait
+from reconciler.planning.holds import hold
+from reconciler.planning.view import View
+
+
+def plan_alias(view: View, subject: Subject) -> Decision:
+    """Point the alias at the champion, whoever moved it away."""
+    environment, model = view.environment(subject), view.model(subject)
+    champion = view.champion(subject)
+    registered = view.registered(environment.registry, model.registered_name)
+    if champion is None or isinstance(registered, Gap) or registered.version(champion.version) is None:
+        return NOTHING
+    current = registered.aliases.get(environment.alias, "")
+    if current == champion.version:
+        return NOTHING
+    was = f"it named version {current}" if current else "it named nothing"
+    return act(
+        MoveAlias(
+            key=f"move-alias {environment.registry}/{model.registered_name}@{environment.alias} {current}->{champion.version}",
+            subject=subject,
+            reason=f"version {champion.version} is the verified release of {subject.environment}, and {was}",
+            registry=environment.registry,
+            name=model.registered_name,
+            alias=environment.alias,
+            version=champion.version,
+            current=current,
+        )
+    )
+
+
+def stray_alias(view: View, subject: Subject) -> str:
+    """The version under the environment's alias although nothing is pinned, if trueup verified it there once."""
+    if subject.environment not in view.desired.environments or subject.model not in view.desired.models:
+        return ""
+    environment, model = view.environment(subject), view.model(subject)
+    registered = view.registered(environment.registry, model.registered_name)
+    if isinstance(registered, Gap):
+        return ""
+    current = registered.aliases.get(environment.alias, "")
+    version = registered.version(current) if current else None
+    return current if version is not None and version.verified(subject.environment) is not None else ""
+
+
+def plan_leftovers(view: View, subject: Subject) -> Decision:
+    """Prune what carries our label, and remove our alias, where nothing is pinned any more."""
+    decision = NOTHING
+    workload = view.workload(subject)
+    if isinstance(workload, Gap):
+        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+    if workload is not None and subject.environment not in view.desired.environments:
+        return wait(
+            hold(
+                "unknown-environment",
+                subject,
+                f"{', '.join(workload.objects)} in namespace {workload.namespace} carries our label; bring the "
+                "environment back, or delete it by hand",
+            )
+        )
+    if workload is not None:
+        decision = act(
+            PruneWorkload(
+                key=f"prune-workload {subject} {workload.release}",
+                subject=subject,
+                reason="nothing is pinned here any more",
+                cluster=view.cluster_of(subject),
+                namespace=workload.namespace,
+                environment=subject.environment,
+                model=subject.model,
+                objects=workload.objects,
+            )
+        )
+    stray = stray_alias(view, subject)
+    if stray:
+        environment, model = view.environment(subject), view.model(subject)
+        decision = decision.and_then(
+            act(
+                RemoveAlias(
+                    key=f"remove-alias {environment.registry}/{model.registered_name}@{environment.alias} {stray}",
+                    subject=subject,
+                    reason="nothing is pinned here any more",
+                    registry=environment.registry,
+                    name=model.registered_name,
+                    alias=environment.alias,
+                    current=stray,
+                )
+            )
+        )
+    return decision

@@ -1,0 +1,129 @@
+"""Which subjects are not at rest, by the sweep alone; and which details of those ``look`` has to read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.core.base import Frozen, Subject
+from reconciler.core.desired import DesiredState, blobs_digest
+from reconciler.core.observed import ForgeSweep, Gap, Intent, Mark, Observed, PullRequest, Swept, branch_of
+from reconciler.core.plan import Hold
+from reconciler.planning.aliases import plan_alias, stray_alias
+from reconciler.planning.candidates import candidate
+from reconciler.planning.measuring import marks_wanted
+from reconciler.planning.rollback import FAILING
+from reconciler.planning.training import trained
+from reconciler.planning.view import View
+
+INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove")
+
+
+class Scope(Frozen):
+    """Which subjects a tick is about; empty means all. ``closely``: read their history even at rest."""
+
+    environment: str = ""
+    model: str = ""
+    closely: bool = False
+
+    def covers(self, subject: Subject) -> bool:
+        """A model's training is in the scope of each of its environments."""
+        return self.model in ("", subject.model) and (
+            self.environment in ("", subject.environment) or not subject.environment
+        )
+
+
+EVERYTHING = Scope()
+
+
+def in_motion(desired: DesiredState, swept: Swept, scope: Scope = EVERYTHING) -> tuple[Subject, ...]:
+    """The subjects in scope that are not at rest, sorted."""
+    view = View(desired, Observed(swept=swept))
+    return tuple(
+        subject
+        for subject in sorted(_subjects(view), key=lambda s: (s.environment, s.model))
+        if scope.covers(subject) and (scope.closely or not at_rest(view, subject))
+    )
+
+
+def at_rest(view: View, subject: Subject) -> bool:
+    """Whether the sweep alone shows that nothing is to be done or said about a subject."""
+    if view.desired.hidden(subject):
+        return False
+    if not subject.environment:
+        return trained(view, subject)
+    known = subject.environment in view.desired.environments and subject.model in view.desired.models
+    release, workload = view.release(subject), view.workload(subject)
+    if isinstance(workload, Gap) or any(view.open_pull(intent, subject) for intent in INTENTS):
+        return False
+    if release is None:
+        wanted = known and subject.environment in view.model(subject).environments
+        return not wanted and workload is None and not stray_alias(view, subject)
+    if not known or subject.environment not in view.model(subject).environments:
+        return False
+    served = release.serving == "none" or (
+        workload is not None
+        and workload.release == workload.serving == release.digest
+        and workload.health == "Healthy"
+        and not workload.drifted
+    )
+    if (
+        not served
+        or view.verified_at(subject.environment, release) is None
+        or plan_alias(view, subject).actions
+    ):
+        return False
+    if release.admission.rendered != blobs_digest(view.desired.rendered.get(str(subject), {})):
+        return False
+    wanted_next = candidate(view, subject)
+    return not isinstance(wanted_next, Hold) and wanted_next.change is None
+
+
+class Details(NamedTuple):
+    """What ``look`` reads about one moving subject."""
+
+    history: bool
+    branches: tuple[str, ...]
+    pulls: tuple[PullRequest, ...]
+    marks: tuple[tuple[str, Mark], ...]
+
+
+def details(view: View, subject: Subject, closely: bool = False) -> Details:
+    """Only what planning this subject will ask for. ``marks`` are (registry, mark)."""
+    if not subject.environment or view.desired.hidden(subject):
+        return Details(False, (), (), ())
+    if subject.environment not in view.desired.environments or subject.model not in view.desired.models:
+        return Details(False, (), (), ())
+    pulls = tuple(pull for intent in INTENTS if (pull := view.open_pull(intent, subject)) is not None)
+    release, workload = view.release(subject), view.workload(subject)
+    failing = workload is not None and not isinstance(workload, Gap) and workload.health in FAILING
+    asked = any(pull.marker and pull.marker.asked_by for pull in pulls)
+    history = release is not None and (
+        closely or failing or asked or view.verified_at(subject.environment, release) is None
+    )
+    wanted = candidate(view, subject)
+    marks: tuple[tuple[str, Mark], ...] = ()
+    branches: list[str] = []
+    if not isinstance(wanted, Hold) and wanted.change is not None:
+        marks = tuple((wanted.pin.registry, mark) for mark in marks_wanted(view, subject, wanted).values())
+        branches.append(branch_of("promote", subject))
+    if failing or (release is not None and view.environment(subject).promotion.on_unadmitted == "revert"):
+        branches.append(branch_of("rollback", subject))
+    if release is not None and subject.environment not in view.model(subject).environments:
+        branches.append(branch_of("remove", subject))
+    taken = {pull.branch for pull in pulls}
+    return Details(history, tuple(b for b in branches if b not in taken), pulls, marks)
+
+
+def _subjects(view: View) -> set[Subject]:
+    found = set(view.desired.subjects)
+    for sweep in view.observed.swept.clusters.values():
+        if not isinstance(sweep, Gap):
+            found |= {Subject(environment=w.environment, model=w.model) for w in sweep.workloads.values()}
+    forge = view.observed.swept.forge
+    if isinstance(forge, ForgeSweep):
+        found |= {
+            Subject(environment=pull.marker.environment, model=pull.marker.model)
+            for pull in forge.open.values()
+            if pull.ours and pull.marker is not None
+        }
+    return found

@@ -1,0 +1,207 @@
+"""Budgets and tripwires, over the decisions of all subjects.
+
+A budget lets the first N go, by (priority, key), and the rest wait. A tripwire stops its class in that
+environment altogether once there are more than N: so many at once are hardly meant. Everything else proceeds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from reconciler.core.base import Subject
+from reconciler.core.documents import Limits
+from reconciler.core.observed import EngineSweep, ForgeSweep
+from reconciler.core.plan import (
+    Action,
+    Hold,
+    MergePullRequest,
+    OpenPullRequest,
+    PruneWorkload,
+    RemoveAlias,
+    SubmitWorkflow,
+    UpdatePullRequest,
+)
+from reconciler.planning.decision import Decision
+from reconciler.planning.holds import hold
+from reconciler.planning.serving import tell_once
+from reconciler.planning.view import View
+
+Decisions = dict[Subject, Decision]
+_Costly = TypeVar("_Costly", SubmitWorkflow, OpenPullRequest)
+
+
+def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...]]:
+    """The decisions that the limits leave, and a sentence for each tripwire that stopped a class."""
+    decisions = _once_each(decisions)
+    tripped: list[str] = []
+    for name, environment in sorted(view.desired.environments.items()):
+        limits = environment.limits
+        decisions = _trip(
+            decisions, name, limits.deletes, "deletes", tripped, lambda a: isinstance(a, PruneWorkload)
+        )
+        decisions = _trip(
+            decisions,
+            name,
+            limits.alias_removals,
+            "aliasRemovals",
+            tripped,
+            lambda a: isinstance(a, RemoveAlias),
+        )
+        decisions = _outage(view, decisions, name, limits.rollbacks, tripped)
+        decisions = _submissions(view, decisions, name, limits)
+        decisions = _pull_requests(view, decisions, name, limits.open_pull_requests)
+    return decisions, tuple(tripped)
+
+
+def _once_each(decisions: Decisions) -> Decisions:
+    """Two environments may want the same measurement: the first asks, the other waits for it."""
+    seen: set[str] = set()
+    left: Decisions = {}
+    for subject, decision in decisions.items():
+        actions: list[Action] = []
+        holds = list(decision.holds)
+        for action in decision.actions:
+            if isinstance(action, SubmitWorkflow) and action.key in seen:
+                holds.append(hold("measuring", subject, f"{action.name} is submitted for another environment"))
+                continue
+            seen.add(action.key)
+            actions.append(action)
+        left[subject] = Decision(tuple(actions), tuple(holds))
+    return left
+
+
+def _trip(
+    decisions: Decisions,
+    environment: str,
+    limit: int,
+    what: str,
+    tripped: list[str],
+    is_one: Callable[[Action], bool],
+) -> Decisions:
+    count = sum(is_one(a) for s, d in decisions.items() if s.environment == environment for a in d.actions)
+    if count <= limit:
+        return decisions
+    sentence = (
+        f"{environment}: {count} at once, and limits.{what} is {limit}; raise it in a commit if this is meant"
+    )
+    tripped.append(sentence)
+    return _without(decisions, environment, is_one, lambda s: hold("tripwire", s, sentence))
+
+
+def _outage(view: View, decisions: Decisions, environment: str, limit: int, tripped: list[str]) -> Decisions:
+    """Many releases failing at once are not each at fault: hold all, tell people once."""
+
+    def is_rollback(action: Action) -> bool:
+        if isinstance(action, (OpenPullRequest, UpdatePullRequest)):
+            return action.marker.intent == "rollback" and not action.marker.asked_by
+        return isinstance(action, MergePullRequest) and action.branch.startswith("trueup/rollback/")
+
+    failing = [
+        s for s, d in decisions.items() if s.environment == environment and any(map(is_rollback, d.actions))
+    ]
+    if len(failing) <= limit:
+        return decisions
+    names = ", ".join(s.model for s in failing[:10])
+    sentence = (
+        f"{environment}: {len(failing)} releases would be rolled back at once ({names}), and limits.rollbacks is "
+        f"{limit}: an outage, not their fault; nothing is rolled back until it is over"
+    )
+    tripped.append(sentence)
+    left = _without(decisions, environment, is_rollback, lambda s: hold("outage", s, sentence))
+    first = failing[0]
+    release = view.release(first)
+    if release is not None:
+        left[first] = left[first].and_then(tell_once(view, first, release, "outage", sentence))
+    return left
+
+
+def _submissions(view: View, decisions: Decisions, environment: str, limits: Limits) -> Decisions:
+    engine = view.observed.swept.engine
+    running = [
+        run
+        for run in (engine.runs.values() if isinstance(engine, EngineSweep) else ())
+        if not run.done and run.labels.get("trueup.dev/environment") == environment
+    ]
+    slots = limits.submissions - len(running)
+    hours = limits.gpu_hours - sum(
+        _gpu_hours(view, run.labels.get("trueup.dev/model", ""))
+        for run in running
+        if run.labels.get("trueup.dev/kind") == "train"
+    )
+    wanted = [
+        action
+        for decision in decisions.values()
+        for action in decision.actions
+        if isinstance(action, SubmitWorkflow) and action.labels["trueup.dev/environment"] == environment
+    ]
+    waiting: dict[str, str] = {}
+    for action in _by_priority(view, wanted):
+        cost = _gpu_hours(view, action.subject.model) if action.labels["trueup.dev/kind"] == "train" else 0
+        if slots < 1:
+            waiting[action.key] = (
+                f"{action.name} waits: limits.submissions of {environment} is {limits.submissions}"
+            )
+        elif cost > hours:
+            waiting[action.key] = f"{action.name} waits: limits.gpuHours of {environment} is {limits.gpu_hours}"
+        else:
+            slots, hours = slots - 1, hours - cost
+    return _delay(decisions, waiting)
+
+
+def _pull_requests(view: View, decisions: Decisions, environment: str, limit: int) -> Decisions:
+    forge = view.observed.swept.forge
+    now = Counter(
+        pull.marker.environment
+        for pull in (forge.open.values() if isinstance(forge, ForgeSweep) else ())
+        if pull.ours and pull.marker is not None
+    )[environment]
+    wanted = [
+        action
+        for subject, decision in decisions.items()
+        if subject.environment == environment
+        for action in decision.actions
+        if isinstance(action, OpenPullRequest)
+        and not isinstance(action, UpdatePullRequest)
+        and action.marker.intent == "promote"
+    ]
+    waiting = {
+        action.key: f"{action.title} waits: limits.openPullRequests of {environment} is {limit}"
+        for action in _by_priority(view, wanted)[max(limit - now, 0) :]
+    }
+    return _delay(decisions, waiting)
+
+
+def _by_priority(view: View, actions: Iterable[_Costly]) -> list[_Costly]:
+    def rank(action: _Costly) -> tuple[int, str]:
+        source = view.desired.models.get(action.subject.model)
+        return (-source.model.priority if source else 0, action.key)
+
+    return sorted(actions, key=rank)
+
+
+def _gpu_hours(view: View, model: str) -> int:
+    source = view.desired.models.get(model)
+    compute = source.model.training.compute if source else None
+    return compute.gpus * compute.hours if compute else 0
+
+
+def _delay(decisions: Decisions, waiting: dict[str, str]) -> Decisions:
+    left: Decisions = {}
+    for subject, decision in decisions.items():
+        actions = tuple(a for a in decision.actions if a.key not in waiting)
+        holds = tuple(hold("budget", subject, waiting[a.key]) for a in decision.actions if a.key in waiting)
+        left[subject] = Decision(actions, decision.holds + holds)
+    return left
+
+
+def _without(
+    decisions: Decisions, environment: str, is_one: Callable[[Action], bool], why: Callable[[Subject], Hold]
+) -> Decisions:
+    left: Decisions = {}
+    for subject, decision in decisions.items():
+        stopped = subject.environment == environment and any(map(is_one, decision.actions))
+        actions = tuple(a for a in decision.actions if not (stopped and is_one(a)))
+        left[subject] = Decision(actions, decision.holds + ((why(subject),) if stopped else ()))
+    return left

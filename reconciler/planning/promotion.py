@@ -1,0 +1,139 @@
+"""A candidate that differs from the pin: measured, judged, proposed, merged; or the reason why not."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject, format_instant
+from reconciler.core.desired import blob_id, blobs_digest
+from reconciler.core.digests import digest_of
+from reconciler.core.documents import Admission, Release
+from reconciler.core.evidence import EvidenceBundle
+from reconciler.core.observed import Gap
+from reconciler.core.plan import Hold
+from reconciler.planning.admission import admit_subject, inputs_digest
+from reconciler.planning.candidates import Candidate, candidate
+from reconciler.planning.decision import Decision, wait
+from reconciler.planning.holds import hold
+from reconciler.planning.measuring import plan_measuring
+from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, refusal, with_release
+from reconciler.planning.renderers import render
+from reconciler.planning.view import View
+
+
+def plan_promotion(view: View, subject: Subject) -> Decision:
+    """What to do about the candidate of one subject. Called when nothing else about it comes first."""
+    wanted = candidate(view, subject)
+    if isinstance(wanted, Hold):
+        unwanted = (
+            Decision() if wanted.code == "gap" else close_unwanted(view, subject, "promote", wanted.reason)
+        )
+        return unwanted.and_then(wait(wanted))
+    if wanted.change is None:
+        return close_unwanted(view, subject, "promote", "the pin is what is wanted")
+    outdated = _superseded(view, subject, wanted)
+    if outdated.actions:
+        return outdated
+    ordered = [o for o in view.exceptions(subject).holds if o.until is None or view.at < o.until]
+    if ordered:
+        until = f" until {format_instant(ordered[0].until)}" if ordered[0].until else ""
+        return wait(
+            hold("held", subject, f"version {wanted.pin.version} is held{until} by people: {ordered[0].reason}")
+        )
+    workload = view.workload(subject)
+    if isinstance(workload, Gap) and view.release(subject) is not None:
+        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+    measured = plan_measuring(view, subject, wanted)
+    if not measured.complete:
+        return measured.decision
+    bundle = EvidenceBundle(
+        candidate=wanted.pin.digest,
+        champion=champion.digest if (champion := view.champion(subject)) else None,
+        evidence=measured.evidence,
+        sources=measured.sources,
+    )
+    wish = _wish(view, subject, wanted, bundle)
+    if wish.verdict.verdict == "block":
+        stopped = close_unwanted(view, subject, "promote", f"no longer admissible: {wish.verdict.against()[0]}")
+        refused = refusal(subject, wish.verdict, f"version {wanted.pin.version} is not promoted")
+        return measured.decision.and_then(stopped).and_then(wait(refused))
+    return measured.decision.and_then(plan_proposal(view, wish))
+
+
+def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle) -> Release:
+    """The Release document that pins a candidate, with the digests of everything it was judged on."""
+    pinned, environment = view.release(subject), view.environment(subject)
+    policy, champion = view.policy(subject).digest, view.champion(subject)
+    draft = Release(
+        kind="Release",
+        pin=wanted.pin,
+        image=wanted.image,
+        serving=wanted.serving,
+        renderer=wanted.renderer,
+        admission=Admission(grounds="promotion", judged_at=view.at),
+        verified=champion,
+        rejected=pinned.rejected if pinned else (),
+    )
+    files = render(subject.environment, environment, subject.model, draft)
+    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
+    admission = Admission(
+        grounds="promotion",
+        judged_at=view.at,
+        policy=policy,
+        evidence=bundle.digest,
+        inputs=inputs_digest(
+            draft,
+            policy=policy,
+            bundle=bundle,
+            champion=champion,
+            environment=digest_of("environment", document=environment),
+            rendered=rendered,
+        ),
+        rendered=rendered,
+    )
+    return draft.model_copy(update={"admission": admission})
+
+
+def _wish(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle) -> Wish:
+    release = promotion_release(view, subject, wanted, bundle)
+    head = with_release(view.desired, subject, release, bundle)
+    verdict = admit_subject(view.desired, head, view.observed, subject)
+    promotion = view.environment(subject).promotion
+    what = f"version {wanted.pin.version}" if wanted.change == "version" else "a changed serving section"
+    pinned = view.release(subject)
+    instead = f" instead of version {pinned.pin.version}" if pinned and wanted.change == "version" else ""
+    return Wish(
+        subject=subject,
+        intent="promote",
+        candidate=wanted.pin.digest if wanted.change == "version" else wanted.release,
+        release=release,
+        bundle=bundle,
+        verdict=verdict,
+        title=f"Promote {subject.model} to {subject.environment}: {what}",
+        headline=f"{what} of {subject.model} for {subject.environment}{instead}",
+        reason=f"{what} of {subject.model} is the candidate and its gates do not block it",
+        approvals=max(promotion.approvals, 1 if verdict.verdict == "review" else 0),
+        frozen=True,
+        lineage=_lineage(wanted),
+    )
+
+
+def _lineage(wanted: Candidate) -> dict[str, str]:
+    known = {
+        "version": f"{wanted.pin.name}/{wanted.pin.version}",
+        "digest": wanted.pin.digest,
+        "training key": wanted.version.training_key or "",
+        "training data (md5)": wanted.version.training_inputs.get("data", ""),
+        "run": wanted.version.run_id,
+        "image": wanted.image,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _superseded(view: View, subject: Subject, wanted: Candidate) -> Decision:
+    """An open proposal of another candidate goes at once; waiting for this one's numbers could merge it."""
+    existing = view.open_pull("promote", subject)
+    identity = wanted.pin.digest if wanted.change == "version" else wanted.release
+    if existing is None or existing.marker is None or existing.marker.candidate == identity:
+        return Decision()
+    return close_unwanted(
+        view, subject, "promote", f"superseded: version {wanted.pin.version} is the candidate now"
+    )

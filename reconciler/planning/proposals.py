@@ -1,0 +1,283 @@
+"""Pull requests of ours: what goes into one, and whether to open, rebuild, merge, close or leave it alone.
+
+One pull request for a subject and intent, on the one branch that :func:`branch_of` names.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.core.base import Subject
+from reconciler.core.canonical import dump_document
+from reconciler.core.desired import DesiredState, blob_id
+from reconciler.core.documents import Release, evidence_path, release_path, rendered_folder
+from reconciler.core.evidence import EvidenceBundle
+from reconciler.core.observed import Gap, Intent, Marker, PullRequest, branch_of
+from reconciler.core.plan import (
+    ClosePullRequest,
+    FileChange,
+    Hold,
+    MergePullRequest,
+    OpenPullRequest,
+    Summary,
+    UpdatePullRequest,
+    Verdict,
+)
+from reconciler.planning.admission import admit_subject
+from reconciler.planning.decision import Decision, act, wait
+from reconciler.planning.holds import hold
+from reconciler.planning.renderers import render
+from reconciler.planning.view import View
+
+
+class Wish(NamedTuple):
+    """A pull request that should exist. ``release`` is None where the pin is to be removed.
+
+    ``approvals`` are those that are needed before it merges; ``frozen`` whether freeze windows hold it.
+    """
+
+    subject: Subject
+    intent: Intent
+    candidate: str
+    release: Release | None
+    bundle: EvidenceBundle | None
+    verdict: Verdict
+    title: str
+    headline: str
+    reason: str
+    approvals: int
+    frozen: bool
+    lineage: dict[str, str]
+    asked_by: str = ""
+
+
+def with_release(
+    base: DesiredState, subject: Subject, release: Release | None, bundle: EvidenceBundle | None
+) -> DesiredState:
+    """``base`` with the subject's release, evidence and manifests as a pull request would leave them."""
+    key = str(subject)
+    releases, bundles, rendered = dict(base.releases), dict(base.bundles), dict(base.rendered)
+    for table in (releases, bundles, rendered):
+        table.pop(key, None)
+    if release is not None:
+        releases[key] = release
+        files = render(subject.environment, base.environments[subject.environment], subject.model, release)
+        if files:
+            rendered[key] = {name: blob_id(text) for name, text in files.items()}
+    if bundle is not None:
+        bundles[key] = bundle
+    return base.model_copy(update={"releases": releases, "bundles": bundles, "rendered": rendered})
+
+
+def files_of(
+    base: DesiredState, subject: Subject, release: Release | None, bundle: EvidenceBundle | None
+) -> tuple[FileChange, ...]:
+    """Every file that the pull request writes or deletes, sorted by path."""
+    key, folder = str(subject), rendered_folder(subject.environment, subject.model)
+    files: dict[str, str | None] = {f"{folder}/{name}": None for name in base.rendered.get(key, {})}
+    if key in base.bundles:
+        files[evidence_path(subject.environment, subject.model)] = None
+    files[release_path(subject.environment, subject.model)] = dump_document(release) if release else None
+    if release is not None:
+        environment = base.environments[subject.environment]
+        for name, text in render(subject.environment, environment, subject.model, release).items():
+            files[f"{folder}/{name}"] = text
+    if bundle is not None:
+        files[evidence_path(subject.environment, subject.model)] = bundle.to_text()
+    return tuple(FileChange(path=path, content=content) for path, content in sorted(files.items()))
+
+
+def plan_proposal(view: View, wish: Wish) -> Decision:
+    """Bring the pull request of one wish nearer: opened, rebuilt, or merged at the head that was judged."""
+    subject = wish.subject
+    forge = view.observed.swept.forge
+    if isinstance(forge, Gap):
+        return wait(hold("gap", subject, f"the {forge.source} did not answer: {forge.error}"))
+    existing = view.open_pull(wish.intent, subject)
+    if existing is None:
+        return _open(view, wish)
+    if not existing.ours:
+        return wait(
+            hold(
+                "foreign-commits",
+                subject,
+                f"#{existing.number} ({existing.branch}) has commits that are not ours; merge or close it",
+            )
+        )
+    marker = existing.marker
+    if marker is None or marker.candidate != wish.candidate:
+        return act(_close(existing, subject, f"superseded: {wish.headline}"))
+    if marker.inputs != wish.verdict.inputs or not existing.mergeable:
+        why = "what it was judged on has changed" if existing.mergeable else "main has moved under it"
+        return act(_update(view, wish, existing, why))
+    return _merge(view, wish, existing)
+
+
+def close_unwanted(view: View, subject: Subject, intent: Intent, why: str) -> Decision:
+    """Close our open pull request of this intent, which nothing asks for any more."""
+    existing = view.open_pull(intent, subject)
+    if existing is None or not existing.ours:
+        return Decision()
+    return act(_close(existing, subject, why))
+
+
+def open_request(view: View, wish: Wish, extra_note: str = "") -> OpenPullRequest:
+    """The action that opens the pull request of a wish."""
+    branch = branch_of(wish.intent, wish.subject)
+    return OpenPullRequest(
+        key=f"open-pull-request {branch} {wish.verdict.inputs or wish.candidate}",
+        subject=wish.subject,
+        reason=wish.reason,
+        branch=branch,
+        base=view.desired.revision,
+        title=wish.title,
+        summary=_summary(view, wish, extra_note),
+        marker=_marker(wish),
+        files=files_of(view.desired, wish.subject, wish.release, wish.bundle),
+        draft=wish.verdict.verdict == "review" and wish.intent == "promote",
+        labels=_labels(wish),
+    )
+
+
+# --- the parts --------------------------------------------------------------------------------------------
+
+
+def _open(view: View, wish: Wish) -> Decision:
+    branch = branch_of(wish.intent, wish.subject)
+    past = view.observed.closed.get(branch)
+    if past is None:
+        return wait(hold("gap", wish.subject, f"the closed pull requests of {branch} were not read"))
+    last = past[0] if past else None
+    refused = last is not None and last.state == "closed" and not last.closed_by_us and last.marker is not None
+    if refused and last is not None and last.marker is not None and last.marker.candidate == wish.candidate:
+        return wait(
+            hold(
+                "closed-by-person",
+                wish.subject,
+                f"{last.closed_by or 'a person'} closed #{last.number} for this candidate; reopen it, or change what "
+                "is wanted",
+            )
+        )
+    return act(open_request(view, wish))
+
+
+def _update(view: View, wish: Wish, existing: PullRequest, why: str) -> UpdatePullRequest:
+    opened = open_request(view, wish)
+    fields = {name: getattr(opened, name) for name in type(opened).model_fields if name != "kind"}
+    fields["key"] = f"update-pull-request #{existing.number} {existing.head} {wish.verdict.inputs}"
+    fields["reason"] = why
+    return UpdatePullRequest(**fields, number=existing.number, head=existing.head)
+
+
+def _close(existing: PullRequest, subject: Subject, why: str) -> ClosePullRequest:
+    return ClosePullRequest(
+        key=f"close-pull-request #{existing.number}",
+        subject=subject,
+        reason=why,
+        number=existing.number,
+        branch=existing.branch,
+        head=existing.head,
+    )
+
+
+def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
+    subject, number = wish.subject, existing.number
+    proposal = view.observed.proposals.get(number)
+    if proposal is None or proposal.head != existing.head:
+        return wait(hold("gap", subject, f"the head of #{number} was not read"))
+    verdict = admit_subject(view.desired, proposal.state, view.observed, subject)
+    if verdict.verdict == "block":
+        if not verdict.gates or any(o.verdict == "block" for o in verdict.objections):
+            # Not what we would write now: rebuilt rather than argued about.
+            return act(_update(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}"))
+        return wait(refusal(subject, verdict, f"#{number}"))
+    if wish.frozen:
+        window = next((w for w in view.environment(subject).promotion.freeze if w.active(view.at)), None)
+        if window is not None:
+            return wait(
+                hold("frozen", subject, f"#{number} waits for the end of a freeze window: {window.reason}")
+            )
+    people = sorted({a.by for a in existing.approvals if a.head == existing.head and a.by != existing.author})
+    needed = wish.approvals - len(people)
+    if needed > 0:
+        said = f", has that of {', '.join(people)}" if people else ""
+        against = verdict.against()
+        because = f" ({against[0]})" if against else ""
+        return wait(
+            hold(
+                "awaiting-approval",
+                subject,
+                f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: look at it with `reconcile "
+                f"pr show {number}`, then `reconcile pr approve {number}`",
+                verdict,
+            )
+        )
+    approved = f", approved by {', '.join(people)}" if people else ""
+    return act(
+        MergePullRequest(
+            key=f"merge-pull-request #{number} {existing.head}",
+            subject=subject,
+            reason=f"admitted{approved}: {wish.headline}",
+            number=number,
+            branch=existing.branch,
+            head=existing.head,
+            title=wish.title,
+        )
+    )
+
+
+def refusal(subject: Subject, verdict: Verdict, what: str) -> Hold:
+    """The hold for a blocked verdict: a gate's numbers, or the first objection."""
+    gates = [gate for gate in verdict.gates if gate.verdict == "block"]
+    code = "gate-failed" if gates else "not-admissible"
+    reasons = "; ".join(verdict.against()[:3]) or "it is blocked"
+    return hold(
+        code,
+        subject,
+        f"{what}: {reasons}; see `reconcile explain {subject.model} {subject.environment}`",
+        verdict,
+    )
+
+
+def _marker(wish: Wish) -> Marker:
+    return Marker(
+        intent=wish.intent,
+        environment=wish.subject.environment,
+        model=wish.subject.model,
+        candidate=wish.candidate,
+        inputs=wish.verdict.inputs,
+        asked_by=wish.asked_by,
+    )
+
+
+def _labels(wish: Wish) -> tuple[str, ...]:
+    review = {f"needs-review/{gate.gate}" for gate in wish.verdict.gates if gate.verdict == "review"}
+    return ("trueup", f"trueup/{wish.intent}", *sorted(review))
+
+
+def _summary(view: View, wish: Wish, extra_note: str) -> Summary:
+    pinned = view.release(wish.subject)
+    notes = [extra_note] if extra_note else []
+    if wish.release is not None and pinned is not None and wish.release.serving != pinned.serving:
+        notes.append("The serving section changes; the rendered manifests show how.")
+    return Summary(
+        headline=wish.headline,
+        intent=wish.intent,
+        environment=wish.subject.environment,
+        model=wish.subject.model,
+        from_version=pinned.pin.version if pinned else "",
+        to_version=wish.release.pin.version if wish.release else "",
+        verdict=wish.verdict,
+        merges=_merges(view, wish),
+        notes=tuple(notes),
+        lineage=wish.lineage,
+    )
+
+
+def _merges(view: View, wish: Wish) -> str:
+    windows = len(view.environment(wish.subject).promotion.freeze) if wish.frozen else 0
+    unless = ", outside freeze windows" if windows else ""
+    if wish.approvals:
+        people = "a person approves" if wish.approvals == 1 else f"{wish.approvals} people approve"
+        return f"trueup merges it when {people} it{unless}."
+    return f"trueup merges it by itself{unless}."

@@ -1,0 +1,144 @@
+"""Back to the last verified release, by pull request, where the failure can be blamed on the release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.core.base import Subject, format_instant
+from reconciler.core.desired import DesiredState, blob_id, blobs_digest
+from reconciler.core.digests import digest_of
+from reconciler.core.documents import Admission, Rejected, Release
+from reconciler.core.errors import Terminal
+from reconciler.core.observed import Observed, PinHistory, Workload
+from reconciler.core.plan import Hold, OpenPullRequest
+from reconciler.planning.admission import admit_subject, inputs_digest
+from reconciler.planning.holds import hold
+from reconciler.planning.proposals import Wish, open_request, with_release
+from reconciler.planning.renderers import render
+from reconciler.planning.view import View
+
+FAILING = ("Degraded", "Aborted")
+
+
+def blamed(view: View, subject: Subject, release: Release, workload: Workload) -> str | Hold:
+    """Why the release is at fault; or the hold that says why it is not, or not yet.
+
+    The sentence is recorded in `rejected`, and so holds nothing that changes while the failure lasts.
+    """
+    rollback, history = view.environment(subject).rollback, view.pin_history(subject)
+    said = f": {workload.message}" if workload.message else ""
+    since = format_instant(workload.since)
+    if history is None:
+        return hold(
+            "gap", subject, f"{workload.health.lower()} since {since}; the commit of its pin was not read"
+        )
+    trigger = "aborted" if workload.health == "Aborted" else "unhealthy"
+    if trigger not in rollback.on:
+        return hold("not-attributable", subject, f"{trigger} since {since}{said}; rollback.on does not name it")
+    end = history.at + rollback.window
+    if workload.since > end:
+        return hold(
+            "not-attributable",
+            subject,
+            f"{trigger} since {since}{said}; the release of {format_instant(history.at)} is blamed only until "
+            f"{format_instant(end)}: `reconcile rollback {subject} --reason ...` if it is at fault",
+        )
+    if trigger == "unhealthy" and view.at < workload.since + rollback.for_:
+        due = format_instant(workload.since + rollback.for_)
+        return hold("unhealthy", subject, f"unhealthy since {since}{said}; a rollback is due at {due}")
+    if release.admission.grounds == "rollback":
+        return hold(
+            "rollback-of-rollback",
+            subject,
+            f"{trigger} since {since}{said}, and it is itself a rollback: promote another version, or `reconcile "
+            f"rollback {subject} --reason ...`",
+        )
+    return f"{trigger} since {since}"
+
+
+def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "") -> Wish | Hold:
+    """The pull request back to the last verified release that is not rejected and still exists."""
+    release, history = view.release(subject), view.pin_history(subject)
+    assert release is not None
+    target = next(_targets(view, subject, release, history), None) if history else None
+    if target is None:
+        return hold(
+            "no-rollback-target", subject, f"{reason}; no earlier release was verified here and still exists"
+        )
+    environment = view.environment(subject)
+    only_serving = target.pin.digest == release.pin.digest
+    blame = Rejected(
+        digest=release.digest if only_serving else release.pin.digest,
+        version=release.pin.version,
+        reason=reason,
+        since=view.at,
+    )
+    draft = target.model_copy(
+        update={
+            "admission": Admission(grounds="rollback", judged_at=view.at, reason=reason),
+            "verified": view.champion(subject),
+            "rejected": (*release.rejected, blame),
+        }
+    )
+    files = render(subject.environment, environment, subject.model, draft)
+    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
+    inputs = inputs_digest(
+        draft,
+        policy="",
+        bundle=None,
+        champion=view.champion(subject),
+        environment=digest_of("environment", document=environment),
+        rendered=rendered,
+    )
+    admission = draft.admission.model_copy(update={"inputs": inputs, "rendered": rendered})
+    back = draft.model_copy(update={"admission": admission})
+    verdict = admit_subject(
+        view.desired, with_release(view.desired, subject, back, None), view.observed, subject
+    )
+    automatic = environment.rollback.merge == "auto" and verdict.verdict == "pass"
+    return Wish(
+        subject=subject,
+        intent="rollback",
+        candidate=release.pin.digest if not only_serving else release.digest,
+        release=back,
+        bundle=None,
+        verdict=verdict,
+        title=f"Roll back {subject.model} in {subject.environment} to version {target.pin.version}",
+        headline=f"version {release.pin.version} of {subject.model} in {subject.environment}: {reason}",
+        reason=f"version {release.pin.version} is {reason}",
+        approvals=0 if automatic else 1,
+        frozen=False,
+        lineage={"back to": target.pin.digest, "rejected": blame.digest},
+        asked_by=asked_by,
+    )
+
+
+def by_hand(
+    desired: DesiredState, observed: Observed, subject: Subject, reason: str, person: str = "a person"
+) -> OpenPullRequest:
+    """The rollback that a person asks for. Raises Terminal where there is nothing to go back to."""
+    view = View(desired, observed)
+    problem = desired.hidden(subject)
+    if problem is not None:
+        raise Terminal(problem.what, where=problem.path, hint=problem.hint or "mend the document first")
+    if view.release(subject) is None:
+        raise Terminal("nothing is pinned here", where=str(subject), hint="see `reconcile status`")
+    wish = rollback_wish(view, subject, reason, asked_by=person)
+    if isinstance(wish, Hold):
+        raise Terminal(wish.reason, where=str(subject), hint="promote another version instead")
+    if wish.verdict.verdict == "block":
+        raise Terminal("; ".join(wish.verdict.against()), where=str(subject), hint="see `reconcile explain`")
+    return open_request(view, wish, f"Asked for by {person}.")
+
+
+def _targets(view: View, subject: Subject, release: Release, history: PinHistory) -> Iterator[Release]:
+    """Earlier releases, newest first, that may serve again."""
+    known = {release.verified.release} if release.verified else set()
+    for past in history.past:
+        if past.verified:
+            known.add(past.verified.release)
+    for past in history.past:
+        verified = past.digest in known or view.verified_at(subject.environment, past) is not None
+        usable = past.digest != release.digest and not release.rejects(past.pin.digest, past.digest)
+        if verified and usable and view.version_of(past) is not None:
+            yield past

@@ -1,0 +1,158 @@
+"""A pin on main is what the cluster runs; a healthy one soaks, and is then verified, once."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Instant, Subject, format_instant
+from reconciler.core.desired import blobs_digest
+from reconciler.core.documents import Release
+from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
+from reconciler.core.plan import ApplyManifests, MarkVersion, Tell, Verdict
+from reconciler.planning.admission import admit_pin
+from reconciler.planning.decision import Decision, act, wait
+from reconciler.planning.holds import hold
+from reconciler.planning.renderers import render, rendered_digest
+from reconciler.planning.view import View
+
+
+def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decision | None:
+    """Why nothing of this pin may be applied and no alias may follow it; None where it may."""
+    registered = view.registered(release.pin.registry, release.pin.name)
+    if isinstance(registered, Gap):
+        return wait(hold("gap", subject, f"the {registered.source} did not answer: {registered.error}"))
+    if view.version_of(release) is None:
+        return wait(
+            hold(
+                "pinned-version-missing",
+                subject,
+                f"version {release.pin.version} of {release.pin.name} with digest {release.pin.digest[7:19]} is not in "
+                f"the registry; restore it, or `reconcile rollback {subject} --reason ...`",
+            )
+        )
+    if view.verified_at(subject.environment, release) is None:
+        history = view.pin_history(subject)
+        verdict = admit_pin(history, view.observed, subject) if history else None
+        if verdict is None:
+            return wait(hold("gap", subject, "the commit that brought the pin could not be read"))
+        if verdict.verdict == "block":
+            return _unadmitted(view, subject, release, verdict)
+    if release.admission.rendered != blobs_digest(view.desired.rendered.get(str(subject), {})):
+        return wait(
+            hold(
+                "rendered-edited",
+                subject,
+                f"the manifests under environments/{subject.environment}/rendered/{subject.model} are not those of the "
+                "pin; `reconcile render --check` shows which, a revert mends it",
+            )
+        )
+    return None
+
+
+def plan_serving(view: View, subject: Subject, release: Release, workload: Workload | Gap | None) -> Decision:
+    """Apply what is not there, wait for health and soak, then verify. Failing workloads come elsewhere."""
+    if release.serving == "none":
+        return _soak(view, subject, release, None)
+    if isinstance(workload, Gap):
+        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+    if (why := _why_apply(release, workload)) is not None:
+        return act(_apply(view, subject, release, why))
+    assert workload is not None
+    if workload.health != "Healthy" or workload.serving != release.digest:
+        said = f": {workload.message}" if workload.message else ""
+        return wait(hold("progressing", subject, f"the cluster brings version {release.pin.version} up{said}"))
+    return _soak(view, subject, release, workload.since)
+
+
+def _why_apply(release: Release, workload: Workload | None) -> str | None:
+    if workload is None:
+        return f"nothing of version {release.pin.version} runs yet"
+    if workload.release != release.digest:
+        return f"version {release.pin.version} is pinned, and something else is applied"
+    if workload.drifted:
+        return f"differs from what was applied: {', '.join(workload.drifted[:3])}"
+    if workload.health == "Missing":
+        return f"it is gone: {workload.message or 'no objects'}"
+    return None
+
+
+def _apply(view: View, subject: Subject, release: Release, why: str) -> ApplyManifests:
+    environment = view.environment(subject)
+    manifests = render(subject.environment, environment, subject.model, release)
+    return ApplyManifests(
+        key=f"apply-manifests {subject} {release.digest}",
+        subject=subject,
+        reason=why,
+        cluster=environment.cluster,
+        namespace=environment.namespace,
+        release=release.digest,
+        rendered=rendered_digest(manifests),
+        manifests=manifests,
+    )
+
+
+def _soak(view: View, subject: Subject, release: Release, healthy_since: Instant | None) -> Decision:
+    if view.verified_at(subject.environment, release) is not None:
+        return Decision()
+    history = view.pin_history(subject)
+    if history is None:
+        return wait(hold("gap", subject, "the commit that brought the pin could not be read"))
+    start = max(history.at, healthy_since) if healthy_since else history.at
+    due = start + view.environment(subject).promotion.soak
+    if view.at < due:
+        return wait(
+            hold(
+                "soaking",
+                subject,
+                f"version {release.pin.version} is healthy; it is verified at {format_instant(due)}",
+            )
+        )
+    tag, mark = verified_tag(subject.environment), VerifiedMark(release=release.digest, at=view.at)
+    return act(
+        MarkVersion(
+            key=f"mark-version {release.pin.name}/{release.pin.version} {tag} {release.digest}",
+            subject=subject,
+            reason=f"healthy without a break since {format_instant(start)}, longer than its soak",
+            registry=release.pin.registry,
+            name=release.pin.name,
+            version=release.pin.version,
+            tag=tag,
+            value=str(mark),
+        )
+    )
+
+
+def _unadmitted(view: View, subject: Subject, release: Release, verdict: Verdict) -> Decision:
+    reasons = "; ".join(verdict.against()[:3])
+    history = view.pin_history(subject)
+    commit = history.commit[:12] if history else ""
+    sentence = f"the pin that {commit} brought was not admissible: {reasons}; nothing of it is applied. Revert {commit}"
+    return tell_once(view, subject, release, "unadmitted", sentence).and_then(
+        wait(hold("unadmitted", subject, sentence, verdict))
+    )
+
+
+def tell_once(view: View, subject: Subject, release: Release, reason: str, message: str) -> Decision:
+    """Tell people, then mark the pinned version so that they are told once for this release and reason."""
+    version = view.version_of(release)
+    if version is None:
+        return Decision()
+    tag, value = told_tag(subject.environment), f"{reason}@{release.digest}"
+    if version.tags.get(tag) == value:
+        return Decision()
+    return act(
+        Tell(
+            key=f"tell {subject} {reason} {release.digest}",
+            subject=subject,
+            reason=f"people are told once: {reason}",
+            message=f"{subject}: {message}",
+        ),
+        MarkVersion(
+            key=f"mark-version {release.pin.name}/{release.pin.version} {tag} {value}",
+            subject=subject,
+            reason="so that it is said once",
+            registry=release.pin.registry,
+            name=release.pin.name,
+            version=release.pin.version,
+            tag=tag,
+            value=value,
+        ),
+    )
