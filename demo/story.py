@@ -77,7 +77,7 @@ def better(story: Story) -> None:
     story.chapter("5. A better network")
     story.say("A change of the training section is a new training key. Nothing else has to be asked for.")
     story.edit("models/digits/model.yaml", "channels: 8", "channels: 16")
-    story.edit("models/digits/model.yaml", "epochs: 8", "epochs: 14")
+    story.edit("models/digits/model.yaml", "epochs: 8", "epochs: 20")
     story.commit("digits: twice the channels, longer training")
     story.until(r"open-pull-request .*staging", why="version 2 is trained, measured and proposed")
     story.say("Candidate and champion were scored on the same rows; the interval of the difference decides.")
@@ -91,8 +91,8 @@ def better(story: Story) -> None:
 
 def worse(story: Story) -> None:
     story.chapter("6. A worse change is held")
-    story.edit("models/digits/model.yaml", "epochs: 14", "epochs: 1")
-    story.commit("digits: train for one epoch, to save time")
+    story.edit("models/digits/model.yaml", "epochs: 20", "epochs: 4")
+    story.commit("digits: four epochs, to save time")
     story.until(r"hold .*gate-failed", why="version 3 is trained, measured and judged")
     story.say(
         "No pull request: the plan shows both values, the rows and the interval of the paired difference."
