@@ -27,6 +27,7 @@ def explain(
     from reconciler.bootstrap import now
     from reconciler.core.base import Subject
     from reconciler.loop import plan_once
+    from reconciler.planning.in_motion import Scope
     from reconciler.planning.view import View
     from reconciler.report import explain as report
     from reconciler.report import json
@@ -34,7 +35,7 @@ def explain(
 
     session = Session.of(context)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
-        planned = plan_once(session.readers, now())
+        planned = plan_once(session.readers, now(), Scope(environment=env, model=model, closely=True))
     desired, observed, plan = planned
     subject = _known(planned, env, model)
     view = View(desired, observed)

@@ -13,8 +13,9 @@ from reconciler.cli.options import PlanFormat
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
+    from reconciler.core.desired import DesiredState
     from reconciler.core.plan import Outcome, Plan
-    from reconciler.loop import Scope
+    from reconciler.planning.in_motion import Scope
 
 WATCH_INTERVAL = 30
 """Seconds between ticks where ``--watch`` does not say."""
@@ -57,7 +58,8 @@ def reconcile(  # noqa: PLR0917 - the parser names them
     if context.invoked_subcommand is not None:
         _refuse_with(context, dry_run or env or model or watch is not None or expect or detailed_exitcode)
         return
-    from reconciler.loop import Scope
+    _check_options(dry_run, expect)
+    from reconciler.planning.in_motion import Scope
 
     ticks = Ticks(directory, Scope(environment=env, model=model), dry_run, expect, output)
     if watch is None:
@@ -95,8 +97,7 @@ class Ticks:
                 planned = plan_once(session.readers, now(), self._scope)
             else:
                 planned, outcomes = run_once(session.readers, session.writers, now, self._scope, self._expect)
-        if self._dry_run:
-            _check_expectation(planned.plan, self._expect)
+        _check_scope(planned.desired, self._scope)
         if planned.desired.platform != session.platform:
             self._session = None
         plan = planned.plan
@@ -132,14 +133,27 @@ class Ticks:
                 console.show([*head, *text.plan(plan, outcomes)])
 
 
-def _check_expectation(plan: Plan, expect: str) -> None:
+def _check_options(dry_run: bool, expect: str) -> None:
     from reconciler.core.errors import Terminal
 
-    if expect and plan.digest.removeprefix("sha256:")[:12] != expect.removeprefix("sha256:")[:12]:
-        raise Terminal(
-            f"the plan's digest is {plan.digest}, not {expect}",
-            hint="something changed since it was reviewed; review it again: reconcile --dry-run",
-        )
+    if dry_run and expect:
+        raise Terminal("--expect guards what is done, and --dry-run does nothing", hint="leave one of them out")
+
+
+def _check_scope(desired: DesiredState, scope: Scope) -> None:
+    """A name that main does not have is a slip of the finger. Nothing was in its scope, so nothing was done."""
+    from reconciler.core.errors import Terminal
+
+    environments = {*desired.environments, *(subject.environment for subject in desired.subjects)}
+    for option, asked, known in (
+        ("--env", scope.environment, environments),
+        ("--model", scope.model, {subject.model for subject in desired.subjects}),
+    ):
+        if asked and asked not in known:
+            names = ", ".join(sorted(known - {""})) or "none"
+            raise Terminal(
+                f"main has no {asked!r}", where=option, hint=f"it has {names}; see reconcile validate"
+            )
 
 
 def _refuse_with(context: typer.Context, given: object) -> None:

@@ -22,13 +22,15 @@ def rollback(
     """
     from reconciler.bootstrap import now
     from reconciler.loop import plan_once
+    from reconciler.planning.in_motion import Scope
     from reconciler.planning.rollback import by_hand
     from reconciler.report.pull_request import body
 
     subject = subject_of(pair)
     session = Session.of(context)
+    closely = Scope(environment=subject.environment, model=subject.model, closely=True)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
-        desired, observed, _ = plan_once(session.readers, now())
+        desired, observed, _ = plan_once(session.readers, now(), closely)
         wanted = by_hand(desired, observed, subject, reason, session.repository.name)
         number = session.writers.forge.open(
             branch=wanted.branch,

@@ -52,7 +52,8 @@ def _action(action: Action, outcome: Outcome | None) -> list[Block]:
     symbol = SYMBOLS[action.kind]
     parts = [Span(f"{symbol} {action.kind}", STYLES[symbol]), Span(f"  {visible(target(action))}")]
     if outcome is not None:
-        parts.append(Span(f"  {outcome.result}", _RESULTS[outcome.result]))
+        number = f" {outcome.detail}" if outcome.detail.startswith("#") else ""
+        parts.append(Span(f"  {outcome.result}{number}", _RESULTS[outcome.result]))
     blocks: list[Block] = [line(*parts, indent=2, hang=4)]
     if outcome is not None and outcome.result in ("failed", "skipped"):
         again = " (the next tick tries again)" if outcome.retryable else ""
