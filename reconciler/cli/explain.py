@@ -13,6 +13,7 @@ from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
     from reconciler.core.base import Subject
+    from reconciler.core.plan import Verdict
     from reconciler.loop import Planned
     from reconciler.report.explain import Judged
 
@@ -74,21 +75,45 @@ def _known(planned: Planned, env: str, model: str) -> Subject:
 
 def _judged(planned: Planned, subject: Subject) -> Iterator[Judged]:
     """What the planner judged of this subject, and what let the present pin in."""
-    from reconciler.core.observed import ForgeSweep
-    from reconciler.core.plan import OpenPullRequest
-    from reconciler.planning.admission import admit_pin, admit_subject
+    from reconciler.planning.admission import admit_pin
     from reconciler.report.explain import Judged
+
+    desired, observed, plan = planned
+    proposed = list(_proposals(planned, subject))
+    yield from proposed
+    for version, verdict in _verdicts(planned, subject):
+        if verdict not in [judged.verdict for judged in proposed]:
+            yield Judged(about="candidate", version=version, judged_at=plan.at, verdict=verdict)
+    history, release = observed.pins.get(str(subject)), desired.releases.get(str(subject))
+    admitted = admit_pin(history, observed, subject) if history else None
+    if history and release and admitted:
+        yield Judged(about="pin", version=release.pin.version, judged_at=history.at, verdict=admitted)
+
+
+def _verdicts(planned: Planned, subject: Subject) -> Iterator[tuple[str, Verdict]]:
+    """Version and verdict of what the next tick proposes, or of what is held."""
+    from reconciler.core.plan import Hold, OpenPullRequest
+    from reconciler.planning.candidates import candidate
+    from reconciler.planning.view import View
 
     desired, observed, plan = planned
     for action in plan.actions:
         if isinstance(action, OpenPullRequest) and action.subject == subject:
-            summary = action.summary
-            yield Judged(
-                about="candidate", version=summary.to_version, judged_at=plan.at, verdict=summary.verdict
-            )
-    for hold in plan.holds:
-        if hold.subject == subject and hold.verdict is not None:
-            yield Judged(about="candidate", judged_at=plan.at, verdict=hold.verdict)
+            yield action.summary.to_version, action.summary.verdict
+    held = [hold.verdict for hold in plan.holds if hold.subject == subject and hold.verdict is not None]
+    if held:
+        wanted = candidate(View(desired, observed), subject)
+        version = "" if isinstance(wanted, Hold) else wanted.pin.version
+        yield from ((version, verdict) for verdict in held)
+
+
+def _proposals(planned: Planned, subject: Subject) -> Iterator[Judged]:
+    """Open pull requests of ours for this subject, judged at their heads."""
+    from reconciler.core.observed import ForgeSweep
+    from reconciler.planning.admission import admit_subject
+    from reconciler.report.explain import Judged
+
+    desired, observed, plan = planned
     pulls = observed.swept.forge.open if isinstance(observed.swept.forge, ForgeSweep) else {}
     for number, proposal in sorted(observed.proposals.items()):
         marker = pulls[number].marker if number in pulls else None
@@ -102,7 +127,3 @@ def _judged(planned: Planned, subject: Subject) -> Iterator[Judged]:
             judged_at=plan.at,
             verdict=admit_subject(desired, proposal.state, observed, subject),
         )
-    history, release = observed.pins.get(str(subject)), desired.releases.get(str(subject))
-    verdict = admit_pin(history, observed, subject) if history else None
-    if history and release and verdict:
-        yield Judged(about="pin", version=release.pin.version, judged_at=history.at, verdict=verdict)

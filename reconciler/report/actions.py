@@ -7,12 +7,12 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
-    Comment,
     MarkVersion,
     MergePullRequest,
     MoveAlias,
     OpenPullRequest,
     PruneWorkload,
+    ReadyPullRequest,
     RemoveAlias,
     SubmitWorkflow,
     Tell,
@@ -23,11 +23,11 @@ from reconciler.report.layout import Style
 SYMBOLS: dict[str, str] = {
     "submit-workflow": "+",
     "open-pull-request": "+",
-    "comment": "+",
     "tell": "+",
     "mark-version": "~",
     "move-alias": "~",
     "update-pull-request": "~",
+    "ready-pull-request": "~",
     "merge-pull-request": "~",
     "apply-manifests": "~",
     "close-pull-request": "-",
@@ -65,5 +65,5 @@ def target(action: Action) -> str:
             return f"{', '.join(action.objects)} of {action.subject} in {action.cluster}/{action.namespace}"
         case Tell():
             return action.message
-        case Comment():
-            return f"#{action.number}: {action.text}"
+        case ReadyPullRequest():
+            return f"#{action.number} is no draft any more"

@@ -70,7 +70,7 @@ def _alias(row: Row) -> str:
 def _judged(item: Judged) -> list[Block]:
     verdict = item.verdict
     what = {
-        "candidate": f"Candidate: version {item.version}",
+        "candidate": f"Candidate: version {item.version}" if item.version else "Candidate",
         "proposal": f"Pull request #{item.pull_request}: version {item.version}",
         "pin": f"Pinned: version {item.version}, let in as a {verdict.grounds}",
     }[item.about]

@@ -88,7 +88,9 @@ def _holding(summary: Summary, marker: Marker) -> str:
     ]
     if summary.intent == "promote":
         lines.append(f"- For a time: add a hold, with a reason, to {code(path)}.")
-    closed = next((g for g in summary.verdict.gates if g.verdict != "pass"), None)
+    if any(gate.verdict == "review" for gate in summary.verdict.gates):
+        lines.append("- Whoever approves it decides about the gates that say review.")
+    closed = next((gate for gate in summary.verdict.gates if gate.verdict == "block"), None)
     if closed is not None and marker.candidate != "none":
         lines += [
             "- To let this candidate pass a gate: a waiver in the same file, reviewed like any other change:",

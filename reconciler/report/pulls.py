@@ -9,6 +9,8 @@ from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 from reconciler.report.status import moment
 
+_UNSAID = ("diff --git ", "index ", "new file mode ", "deleted file mode ")
+"""Lines of Git's that say what the lines after them say again."""
 _STATES: dict[str, Style] = {"open": "note", "merged": "good", "closed": "dim"}
 
 
@@ -62,7 +64,7 @@ def body(pull: PullRequest) -> str:
 
 def difference(text: str) -> list[Block]:
     """A unified diff, coloured. Its lines are never folded, and control characters are not shown."""
-    return [_diff_line(each) for each in text.splitlines() if not each.startswith(("index ", "diff --git "))]
+    return [_diff_line(each) for each in text.splitlines() if not each.startswith(_UNSAID)]
 
 
 def _diff_line(text: str) -> Line:

@@ -14,6 +14,7 @@ from reconciler.core.desired import DesiredState
 from reconciler.core.documents import Release
 from reconciler.core.observed import ClusterSweep, Gap, RegistrySweep, Swept, Workload
 from reconciler.core.plan import Plan
+from reconciler.report.actions import SYMBOLS
 from reconciler.report.inert import visible
 from reconciler.report.layout import BLANK, Block, Grid, Span, Style, cell, line, sections
 
@@ -42,11 +43,16 @@ _STYLES: dict[State, Style] = {
 
 
 class Reason(Frozen):
-    """Why a subject goes no further now: a hold's code and sentence, or the action that is next."""
+    """Why a subject goes no further now: a hold's code and sentence, or an action that the next tick takes."""
 
     code: str
     what: str
     person: bool = False
+    planned: bool = False
+
+    @property
+    def symbol(self) -> str:
+        return SYMBOLS[self.code] if self.planned else "!" if self.person else "="
 
 
 class Row(Frozen):
@@ -156,7 +162,7 @@ def _workload(swept: Swept, cluster: str, subject: Subject) -> Workload | Gap | 
 
 def _reasons(plan: Plan, subject: Subject) -> tuple[Reason, ...]:
     holds = [Reason(code=h.code, what=h.reason, person=h.person) for h in plan.holds if h.subject == subject]
-    nexts = [Reason(code=f"next: {a.kind}", what=a.reason) for a in plan.actions if a.subject == subject]
+    nexts = [Reason(code=a.kind, what=a.reason, planned=True) for a in plan.actions if a.subject == subject]
     return (*holds, *nexts)
 
 
@@ -179,8 +185,8 @@ def blocks(
         said += [BLANK] if said else []
         said.append(line(Span(subject, "strong")))
         for reason in reasons:
-            style: Style = "warn" if reason.person else "note"
-            said.append(line(Span(f"{'!' if reason.person else '='} {reason.code}", style), indent=2, hang=2))
+            style: Style = "good" if reason.planned else "warn" if reason.person else "note"
+            said.append(line(Span(f"{reason.symbol} {reason.code}", style), indent=2, hang=2))
             said.append(line(Span(visible(reason.what), "dim"), indent=4))
     unseen = [line(Span(f"? {gap.source}", "bad"), f": {visible(gap.error)}", hang=4) for gap in gaps]
     return sections([_matrix(table, environments)], said, unseen)

@@ -52,7 +52,7 @@ def _action(action: Action, outcome: Outcome | None) -> list[Block]:
     symbol = SYMBOLS[action.kind]
     parts = [Span(f"{symbol} {action.kind}", STYLES[symbol]), Span(f"  {visible(target(action))}")]
     if outcome is not None:
-        number = f" {outcome.detail}" if outcome.detail.startswith("#") else ""
+        number = f" {outcome.detail.partition(' ')[0]}" if action.kind == "open-pull-request" else ""
         parts.append(Span(f"  {outcome.result}{number}", _RESULTS[outcome.result]))
     blocks: list[Block] = [line(*parts, indent=2, hang=4)]
     if outcome is not None and outcome.result in ("failed", "skipped"):
