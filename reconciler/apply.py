@@ -12,7 +12,6 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
-    Comment,
     MarkVersion,
     MergePullRequest,
     MoveAlias,
@@ -20,6 +19,7 @@ from reconciler.core.plan import (
     Outcome,
     Plan,
     PruneWorkload,
+    ReadyPullRequest,
     RemoveAlias,
     SubmitWorkflow,
     Tell,
@@ -125,6 +125,6 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
         case Tell():
             writers.notifier.send(action.message)
             return "told", True
-        case Comment():
-            writers.forge.comment(action.number, action.text)
+        case ReadyPullRequest():
+            writers.forge.ready(action.number, head=action.head)
             return f"#{action.number}", True

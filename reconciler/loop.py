@@ -18,11 +18,12 @@ from reconciler.core.observed import Observed
 from reconciler.core.plan import Outcome, Plan
 from reconciler.load import load
 from reconciler.look import look
-from reconciler.planning.in_motion import EVERYTHING, in_motion
-from reconciler.planning.in_motion import Scope as Scope
+from reconciler.planning.in_motion import EVERYTHING, Scope, in_motion
 from reconciler.planning.plan import make_plan
 from reconciler.ports import Readers, Writers
 from reconciler.sweep import sweep
+
+__all__ = ["EVERYTHING", "Planned", "Scope", "Ticked", "plan_once", "run_once"]
 
 
 class Planned(NamedTuple):

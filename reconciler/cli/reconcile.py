@@ -21,7 +21,7 @@ WATCH_INTERVAL = 30
 """Seconds between ticks where ``--watch`` does not say."""
 
 
-def reconcile(  # noqa: PLR0917 - the parser names them
+def reconcile(
     context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and why. Write nothing.")

@@ -88,7 +88,8 @@ Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 VersionNumber = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
 RegisteredName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,99}$")]
 RelativePath = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9_][-A-Za-z0-9_.]*/)*[A-Za-z0-9_][-A-Za-z0-9_.]*$", max_length=200)
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9_][-A-Za-z0-9_.]*/)*[A-Za-z0-9_][-A-Za-z0-9_.]*$", max_length=200),
 ]
 """A path inside the repository: allow-listed characters, no leading slash, no part that starts with a dot."""
 

@@ -203,12 +203,16 @@ class Rollback(Frozen):
 class Limits(Frozen):
     """Budgets (the first N go, the rest wait) and tripwires (past N the class stops; people are told)."""
 
-    submissions: Annotated[int, Field(ge=0)] = Field(default=10, description="Budget: workflows running at once.")
+    submissions: Annotated[int, Field(ge=0)] = Field(
+        default=10, description="Budget: workflows running at once."
+    )
     open_pull_requests: Annotated[int, Field(ge=0)] = Field(default=20, description="Budget.")
     gpu_hours: Annotated[int, Field(ge=0)] = Field(
         default=100, description="Budget: GPUs x hours reserved by running trainings."
     )
-    deletes: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: workloads pruned in one tick.")
+    deletes: Annotated[int, Field(ge=0)] = Field(
+        default=3, description="Tripwire: workloads pruned in one tick."
+    )
     alias_removals: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire.")
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
 
@@ -573,7 +577,9 @@ KINDS: dict[str, Kind] = {
         "environments/staging/exceptions/digits.yaml",
     ),
     "Model": Kind(Model, re.compile(rf"^models/(?P<model>{_N})/model\.yaml$"), "models/digits/model.yaml"),
-    "GatePolicy": Kind(GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"),
+    "GatePolicy": Kind(
+        GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"
+    ),
 }
 
 
@@ -596,4 +602,3 @@ def evidence_path(environment: str, model: str) -> str:
 
 def rendered_folder(environment: str, model: str) -> str:
     return f"environments/{environment}/rendered/{model}"
-

@@ -35,11 +35,11 @@ class TrueupError(Exception):
         return f"{place}{self.what.rstrip('.')}{advice}"
 
 
-class Retryable(TrueupError):
+class Retryable(TrueupError):  # noqa: N818 - the word that decides what is done about it
     """The same call may succeed later; the next tick tries again."""
 
 
-class Terminal(TrueupError):
+class Terminal(TrueupError):  # noqa: N818
     """Trying again changes nothing; a person must act first."""
 
 

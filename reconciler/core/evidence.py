@@ -131,7 +131,9 @@ def parse_evidence(content: bytes, *, where: str) -> Evidence:
         return Evidence.model_validate(json.loads(content))
     except (ValueError, ValidationError, RecursionError) as error:
         raise Terminal(
-            f"is not evidence: {str(error).splitlines()[0]}", where=where, hint="delete its mark to measure again"
+            f"is not evidence: {str(error).splitlines()[0]}",
+            where=where,
+            hint="delete its mark to measure again",
         ) from error
 
 
@@ -170,9 +172,12 @@ class EvidenceBundle(Frozen):
     sources: dict[Name, str] = Field(default_factory=dict)
 
     def to_text(self) -> str:
-        return json.dumps(
-            json.loads(canonical_json(self)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
-        ) + "\n"
+        return (
+            json.dumps(
+                json.loads(canonical_json(self)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
+            )
+            + "\n"
+        )
 
     @property
     def digest(self) -> str:

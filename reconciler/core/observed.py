@@ -202,7 +202,7 @@ class Approval(Frozen):
 
 
 class PullRequest(Frozen):
-    """A pull request. ``ours``: opened by our identity, from one of our branches, with nobody else's commits."""
+    """A pull request. ``ours``: opened by us, from one of our branches, with nobody else's commits."""
 
     number: int
     state: Literal["open", "merged", "closed"]
@@ -302,7 +302,7 @@ class Proposal(Frozen):
 
 
 class Observed(Frozen):
-    """The sweep and, for the moving subjects only, the details. ``gaps`` are details that failed, by subject."""
+    """The sweep and, for the moving subjects only, the details. ``gaps``: details that failed."""
 
     swept: Swept
     moving: tuple[Subject, ...] = ()

@@ -212,12 +212,12 @@ class Tell(Act):
     message: str
 
 
-class Comment(Act):
-    """A comment on a pull request of ours, recognised by its first line."""
+class ReadyPullRequest(Act):
+    """Take the draft mark off a pull request of ours that people have approved."""
 
-    kind: Literal["comment"] = "comment"
+    kind: Literal["ready-pull-request"] = "ready-pull-request"
     number: int
-    text: str
+    head: str
 
 
 Action = Annotated[
@@ -231,8 +231,8 @@ Action = Annotated[
     | MergePullRequest
     | ApplyManifests
     | PruneWorkload
-    | Tell
-    | Comment,
+    | ReadyPullRequest
+    | Tell,
     Field(discriminator="kind"),
 ]
 
@@ -270,7 +270,9 @@ class Plan(Frozen):
     @property
     def digest(self) -> str:
         """Kind, key, subject, arguments and preconditions of every action; not reasons, holds or the time."""
-        return digest_of("plan", actions=[a.model_dump(mode="json", exclude={"reason", "summary"}) for a in self.actions])
+        return digest_of(
+            "plan", actions=[a.model_dump(mode="json", exclude={"reason", "summary"}) for a in self.actions]
+        )
 
 
 class Outcome(Frozen):

@@ -150,7 +150,8 @@ class _Pin:
         if (self.new.pin.registry, self.new.pin.name) != (environment.registry, model.registered_name):
             yield Objection(
                 code="another-name",
-                what=f"pins {self.new.pin.registry}/{self.new.pin.name}, not {environment.registry}/{model.registered_name}",
+                what=f"pins {self.new.pin.registry}/{self.new.pin.name}, and the model is "
+                f"{environment.registry}/{model.registered_name}",
             )
         if self.old and self.new.digest != self.old.digest:
             entry = self.old.rejects(self.new.pin.digest, self.new.digest)
@@ -381,9 +382,9 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
         ]
         if not waived:
             what = (
-                f"{name} changes its evaluation data together with its training, so that nobody could say which of "
-                f"them moved the numbers. hint: two pull requests, or a waiver of gate evaluation-data for "
-                f"md5:{new.evaluation_md5}, judged at {format_instant(at)}"
+                f"{name} changes its evaluation data together with its training, so that nobody could say "
+                "which of them moved the numbers. hint: two pull requests, or a waiver of gate evaluation-data "
+                f"for md5:{new.evaluation_md5}, judged at {format_instant(at)}"
             )
             yield Verdict(
                 subject=Subject(model=name),

@@ -21,9 +21,10 @@ def plan_alias(view: View, subject: Subject) -> Decision:
     if current == champion.version:
         return NOTHING
     was = f"it named version {current}" if current else "it named nothing"
+    where = f"{environment.registry}/{model.registered_name}@{environment.alias}"
     return act(
         MoveAlias(
-            key=f"move-alias {environment.registry}/{model.registered_name}@{environment.alias} {current}->{champion.version}",
+            key=f"move-alias {where} {current}->{champion.version}",
             subject=subject,
             reason=f"version {champion.version} is the verified release of {subject.environment}, and {was}",
             registry=environment.registry,
@@ -36,7 +37,7 @@ def plan_alias(view: View, subject: Subject) -> Decision:
 
 
 def stray_alias(view: View, subject: Subject) -> str:
-    """The version under the environment's alias although nothing is pinned, if trueup verified it there once."""
+    """The version that the alias still names though nothing is pinned, if trueup verified it there once."""
     if subject.environment not in view.desired.environments or subject.model not in view.desired.models:
         return ""
     environment, model = view.environment(subject), view.model(subject)
@@ -79,10 +80,11 @@ def plan_leftovers(view: View, subject: Subject) -> Decision:
     stray = stray_alias(view, subject)
     if stray:
         environment, model = view.environment(subject), view.model(subject)
+        where = f"{environment.registry}/{model.registered_name}@{environment.alias}"
         decision = decision.and_then(
             act(
                 RemoveAlias(
-                    key=f"remove-alias {environment.registry}/{model.registered_name}@{environment.alias} {stray}",
+                    key=f"remove-alias {where} {stray}",
                     subject=subject,
                     reason="nothing is pinned here any more",
                     registry=environment.registry,

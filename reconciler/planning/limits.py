@@ -105,8 +105,8 @@ def _outage(view: View, decisions: Decisions, environment: str, limit: int, trip
         return decisions
     names = ", ".join(s.model for s in failing[:10])
     sentence = (
-        f"{environment}: {len(failing)} releases would be rolled back at once ({names}), and limits.rollbacks is "
-        f"{limit}: an outage, not their fault; nothing is rolled back until it is over"
+        f"{environment}: {len(failing)} releases would be rolled back at once ({names}), and limits.rollbacks "
+        f"is {limit}: an outage, not their fault; nothing is rolled back until it is over"
     )
     tripped.append(sentence)
     left = _without(decisions, environment, is_rollback, lambda s: hold("outage", s, sentence))

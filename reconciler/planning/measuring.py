@@ -83,7 +83,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
         key = case.key(measurement)
         mark = wanted.version.mark(measurement, key)
         tried = attempts(view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure)
-        fresh = _fresh_mark(view, subject, wanted, measurement, key, mark, tried)
+        fresh = _fresh_mark(subject, wanted, measurement, key, mark, tried)
         if fresh is not None:
             decision, complete = decision.and_then(fresh), False
             continue
@@ -113,7 +113,6 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
 
 
 def _fresh_mark(
-    view: View,
     subject: Subject,
     wanted: Candidate,
     measurement: str,

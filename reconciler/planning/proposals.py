@@ -19,6 +19,7 @@ from reconciler.core.plan import (
     Hold,
     MergePullRequest,
     OpenPullRequest,
+    ReadyPullRequest,
     Summary,
     UpdatePullRequest,
     Verdict,
@@ -154,8 +155,8 @@ def _open(view: View, wish: Wish) -> Decision:
             hold(
                 "closed-by-person",
                 wish.subject,
-                f"{last.closed_by or 'a person'} closed #{last.number} for this candidate; reopen it, or change what "
-                "is wanted",
+                f"{last.closed_by or 'a person'} closed #{last.number} for this candidate; reopen it, or "
+                "change what is wanted",
             )
         )
     return act(open_request(view, wish))
@@ -207,9 +208,19 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
             hold(
                 "awaiting-approval",
                 subject,
-                f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: look at it with `reconcile "
-                f"pr show {number}`, then `reconcile pr approve {number}`",
+                f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: `reconcile pr "
+                f"show {number}`, then `reconcile pr approve {number}`",
                 verdict,
+            )
+        )
+    if existing.draft:
+        return act(
+            ReadyPullRequest(
+                key=f"ready-pull-request #{number} {existing.head}",
+                subject=subject,
+                reason=f"approved by {', '.join(people)}",
+                number=number,
+                head=existing.head,
             )
         )
     approved = f", approved by {', '.join(people)}" if people else ""

@@ -50,8 +50,8 @@ def blamed(view: View, subject: Subject, release: Release, workload: Workload) -
         return hold(
             "rollback-of-rollback",
             subject,
-            f"{trigger} since {since}{said}, and it is itself a rollback: promote another version, or `reconcile "
-            f"rollback {subject} --reason ...`",
+            f"{trigger} since {since}{said}, and it is itself a rollback: promote another version, or "
+            f"`reconcile rollback {subject} --reason ...`",
         )
     return f"{trigger} since {since}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.core.base import Instant, Subject, format_instant
 from reconciler.core.desired import blobs_digest
-from reconciler.core.documents import Release
+from reconciler.core.documents import Release, rendered_folder
 from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
 from reconciler.core.plan import ApplyManifests, MarkVersion, Tell, Verdict
 from reconciler.planning.admission import admit_pin
@@ -24,8 +24,8 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
             hold(
                 "pinned-version-missing",
                 subject,
-                f"version {release.pin.version} of {release.pin.name} with digest {release.pin.digest[7:19]} is not in "
-                f"the registry; restore it, or `reconcile rollback {subject} --reason ...`",
+                f"version {release.pin.version} of {release.pin.name} with digest {release.pin.digest[7:19]} "
+                f"is not in the registry; restore it, or `reconcile rollback {subject} --reason ...`",
             )
         )
     if view.verified_at(subject.environment, release) is None:
@@ -40,8 +40,8 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
             hold(
                 "rendered-edited",
                 subject,
-                f"the manifests under environments/{subject.environment}/rendered/{subject.model} are not those of the "
-                "pin; `reconcile render --check` shows which, a revert mends it",
+                f"the manifests under {rendered_folder(subject.environment, subject.model)} are not those of "
+                "the pin; `reconcile render --check` shows which, a revert mends it",
             )
         )
     return None
@@ -124,7 +124,7 @@ def _unadmitted(view: View, subject: Subject, release: Release, verdict: Verdict
     reasons = "; ".join(verdict.against()[:3])
     history = view.pin_history(subject)
     commit = history.commit[:12] if history else ""
-    sentence = f"the pin that {commit} brought was not admissible: {reasons}; nothing of it is applied. Revert {commit}"
+    sentence = f"the pin of {commit} was not admissible: {reasons}; nothing of it is applied. Revert {commit}"
     return tell_once(view, subject, release, "unadmitted", sentence).and_then(
         wait(hold("unadmitted", subject, sentence, verdict))
     )

@@ -142,6 +142,6 @@ def _next_in_line(view: View, subject: Subject) -> Decision:
         hold(
             "release-in-flight",
             subject,
-            f"version {wanted.pin.version} is the candidate, and waits until the release before it is verified or failed",
+            f"version {wanted.pin.version} is next; the release before it is neither verified nor failed yet",
         )
     )

@@ -23,7 +23,7 @@ _WORDS = {
 
 def trained(view: View, subject: Subject) -> bool:
     """Whether nothing is to be trained: external, nowhere to go, or a version of main's key is there."""
-    model, key = view.model(subject), view.desired.training_key(subject.model)
+    key = view.desired.training_key(subject.model)
     if key is None or not view.desired.roots(subject.model):
         return True
     registered = _registered(view, subject)
@@ -62,8 +62,8 @@ def plan_training(view: View, subject: Subject) -> Decision:
             hold(
                 "training-failed",
                 subject,
-                f"{last.name} {last.phase.lower()}{said}; see `reconcile logs {last.name}`, then change code, data "
-                "or hyperparameters: a new key trains again",
+                f"{last.name} {last.phase.lower()}{said}; see `reconcile logs {last.name}`, then change code, "
+                "data or hyperparameters: a new key trains again",
             )
         )
     why, allowed = _why(view, subject, registered)

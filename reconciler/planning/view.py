@@ -113,7 +113,7 @@ class View:
                 key = (kind, labels.get("trueup.dev/model", ""), labels.get("trueup.dev/key", ""))
                 found.setdefault(key, []).append(run)
         for runs in found.values():
-            runs.sort(key=lambda run: attempt_of(run))
+            runs.sort(key=attempt_of)
         return found
 
     def runs(self, kind: str, model: str, key: str) -> list[WorkflowRun]:

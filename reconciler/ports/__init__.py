@@ -154,6 +154,9 @@ class ForgeWriter(Protocol):
     def merge(self, number: int, *, head: str, message: str) -> str:
         """A real merge commit of exactly ``head``; its id. Already merged at this head is success."""
 
+    def ready(self, number: int, *, head: str) -> None:
+        """Take the draft mark off; the head stays, and so do its approvals."""
+
     def close(self, number: int, *, reason: str) -> None: ...
 
     def comment(self, number: int, text: str) -> None: ...
@@ -178,9 +181,7 @@ class ClusterReader(Protocol):
 
 
 class ClusterWriter(Protocol):
-    def apply(
-        self, *, environment: str, model: str, namespace: str, manifests: Mapping[str, str]
-    ) -> bool:
+    def apply(self, *, environment: str, model: str, namespace: str, manifests: Mapping[str, str]) -> bool:
         """Server-side apply of one subject's objects; False if nothing changed. Never waits for health."""
 
     def prune(self, *, environment: str, model: str, namespace: str, objects: tuple[str, ...]) -> None:

@@ -308,6 +308,18 @@ def test_unrelated_history_is_not_mergeable_and_hides_nobody_else(world: World, 
     assert {n: p.mergeable for n, p in forge.sweep().open.items()} == {orphan: False, number: True}
 
 
+def test_a_draft_that_is_made_ready_keeps_its_head_and_its_approvals(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"), draft=True)
+    head = forge.get(number).head
+    forge.approve(number)
+    with pytest.raises(Retryable):
+        forge.ready(number, head="0" * 40)
+    forge.ready(number, head=head)
+    forge.ready(number, head=head)
+    pull = forge.get(number)
+    assert (pull.draft, pull.head, [a.head for a in pull.approvals]) == (False, head, [head])
+
+
 def test_a_draft_is_not_merged(world: World, forge: Forge) -> None:
     number = propose(forge, world.rev("main"), draft=True)
     with pytest.raises(Terminal, match="is a draft"):

@@ -182,6 +182,14 @@ class EmbeddedForge:
     def merge(self, number: int, *, head: str, message: str) -> str:
         return self._merge(number, head, message, _TRUEUP)
 
+    def ready(self, number: int, *, head: str) -> None:
+        def attempt(look: _Look) -> None:
+            record = self._at(look, number, head)
+            if record.pull.draft:
+                self._write(look, _TRUEUP, "ready", record.but(draft=False))
+
+        self._settle(attempt)
+
     def close(self, number: int, *, reason: str) -> None:
         self._close(number, reason, _TRUEUP)
 
