@@ -28,7 +28,6 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
-    Comment,
     FileChange,
     GateVerdict,
     Hold,
@@ -40,6 +39,7 @@ from reconciler.core.plan import (
     Outcome,
     Plan,
     PruneWorkload,
+    ReadyPullRequest,
     RemoveAlias,
     SubmitWorkflow,
     Summary,
@@ -228,7 +228,7 @@ REST: tuple[Action, ...] = (
         objects=("Deployment/digits", "Service/digits"),
     ),
     Tell(key="tell", subject=STAGING, reason="r", message="digits is unhealthy in staging"),
-    Comment(key="comment", subject=STAGING, reason="r", number=4, text="superseded by version 2"),
+    ReadyPullRequest(key="ready", subject=STAGING, reason="r", number=4, head="c" * 40),
 )
 PLAN = Plan(
     revision="0123456789abcdef0123456789abcdef01234567",
