@@ -66,6 +66,12 @@ def format_instant(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def show_instant(value: datetime) -> str:
+    """For sentences: the whole second at or after ``value``, so that what is due then is due by then."""
+    whole = value.replace(microsecond=0)
+    return format_instant(whole if whole == value else whole + timedelta(seconds=1))
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.base import Subject, format_instant
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.desired import blob_id, blobs_digest
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import Admission, Release
@@ -34,7 +34,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
         return outdated
     ordered = [o for o in view.exceptions(subject).holds if o.until is None or view.at < o.until]
     if ordered:
-        until = f" until {format_instant(ordered[0].until)}" if ordered[0].until else ""
+        until = f" until {show_instant(ordered[0].until)}" if ordered[0].until else ""
         return wait(
             hold("held", subject, f"version {wanted.pin.version} is held{until} by people: {ordered[0].reason}")
         )

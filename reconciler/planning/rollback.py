@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.base import Subject, format_instant
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.desired import DesiredState, blob_id, blobs_digest
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import Admission, Rejected, Release
@@ -27,7 +27,7 @@ def blamed(view: View, subject: Subject, release: Release, workload: Workload) -
     """
     rollback, history = view.environment(subject).rollback, view.pin_history(subject)
     said = f": {workload.message}" if workload.message else ""
-    since = format_instant(workload.since)
+    since = show_instant(workload.since)
     if history is None:
         return hold(
             "gap", subject, f"{workload.health.lower()} since {since}; the commit of its pin was not read"
@@ -40,11 +40,11 @@ def blamed(view: View, subject: Subject, release: Release, workload: Workload) -
         return hold(
             "not-attributable",
             subject,
-            f"{trigger} since {since}{said}; the release of {format_instant(history.at)} is blamed only until "
-            f"{format_instant(end)}: `reconcile rollback {subject} --reason ...` if it is at fault",
+            f"{trigger} since {since}{said}; the release of {show_instant(history.at)} is blamed only until "
+            f"{show_instant(end)}: `reconcile rollback {subject} --reason ...` if it is at fault",
         )
     if trigger == "unhealthy" and view.at < workload.since + rollback.for_:
-        due = format_instant(workload.since + rollback.for_)
+        due = show_instant(workload.since + rollback.for_)
         return hold("unhealthy", subject, f"unhealthy since {since}{said}; a rollback is due at {due}")
     if release.admission.grounds == "rollback":
         return hold(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.base import Instant, Subject, format_instant
+from reconciler.core.base import Instant, Subject, show_instant
 from reconciler.core.desired import blobs_digest
 from reconciler.core.documents import Release, rendered_folder
 from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
@@ -102,7 +102,7 @@ def _soak(view: View, subject: Subject, release: Release, healthy_since: Instant
             hold(
                 "soaking",
                 subject,
-                f"version {release.pin.version} is healthy; it is verified at {format_instant(due)}",
+                f"version {release.pin.version} is healthy; it is verified at {show_instant(due)}",
             )
         )
     tag, mark = verified_tag(subject.environment), VerifiedMark(release=release.digest, at=view.at)
@@ -110,7 +110,7 @@ def _soak(view: View, subject: Subject, release: Release, healthy_since: Instant
         MarkVersion(
             key=f"mark-version {release.pin.name}/{release.pin.version} {tag} {release.digest}",
             subject=subject,
-            reason=f"healthy without a break since {format_instant(start)}, longer than its soak",
+            reason=f"healthy without a break since {show_instant(start)}, longer than its soak",
             registry=release.pin.registry,
             name=release.pin.name,
             version=release.pin.version,
