@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
 from reconciler.core.digests import sha256
@@ -24,22 +27,14 @@ def look(
 ) -> Observed:
     """The sweep with the details of the moving subjects. One subject's failure is that subject's Gap."""
     view = View(desired, Observed(swept=swept))
-    evidence: dict[str, Evidence] = {}
-    evidence_gaps: dict[str, Gap] = {}
+    marks: list[tuple[str, Mark]] = []
     pins: dict[str, PinHistory] = {}
     proposals: dict[int, Proposal] = {}
     closed: dict[str, tuple[PullRequest, ...]] = {}
     gaps: dict[str, Gap] = {}
     for subject in moving:
         wanted = details(view, subject, closely)
-        for registry, mark in wanted.marks:
-            if str(mark) in evidence or str(mark) in evidence_gaps:
-                continue
-            read = seen(f"evidence {mark.uri}", lambda r=registry, m=mark: _evidence(readers, r, m))  # type: ignore[misc]
-            if isinstance(read, Gap):
-                evidence_gaps[str(mark)] = read
-            else:
-                evidence[str(mark)] = read
+        marks += wanted.marks
         try:
             for pull in wanted.pulls:
                 proposals[pull.number] = Proposal(head=pull.head, state=load(readers.source, pull.head))
@@ -48,11 +43,12 @@ def look(
         except TrueupError as error:
             gaps[str(subject)] = Gap(source=f"repository, about {subject}", error=str(error))
         for branch in wanted.branches:
-            past = seen(f"forge, about {branch}", lambda b=branch: readers.forge.closed(b))  # type: ignore[misc]
+            past = seen(f"forge, about {branch}", partial(readers.forge.closed, branch))
             if isinstance(past, Gap):
                 gaps[str(subject)] = past
             else:
                 closed[branch] = past
+    evidence, evidence_gaps = read_evidence(readers, marks)
     return Observed(
         swept=swept,
         moving=moving,
@@ -63,6 +59,21 @@ def look(
         closed=closed,
         gaps=gaps,
     )
+
+
+def read_evidence(
+    readers: Readers, marks: Iterable[tuple[str, Mark]]
+) -> tuple[dict[str, Evidence], dict[str, Gap]]:
+    """The documents behind these (registry, mark), each read once; and the Gaps, both by mark."""
+    found: dict[str, Evidence] = {}
+    gaps: dict[str, Gap] = {}
+    for registry, mark in dict.fromkeys(marks):
+        read = seen(f"evidence {mark.uri}", partial(_evidence, readers, registry, mark))
+        if isinstance(read, Gap):
+            gaps[str(mark)] = read
+        else:
+            found[str(mark)] = read
+    return found, gaps
 
 
 def _evidence(readers: Readers, registry: str, mark: Mark) -> Evidence:

@@ -32,7 +32,9 @@ def admit(
     from reconciler.core.errors import Terminal
     from reconciler.core.observed import Observed
     from reconciler.load import load
+    from reconciler.look import read_evidence
     from reconciler.planning.admission import admit as judge
+    from reconciler.planning.admission import evidence_marks
     from reconciler.report import verdicts
     from reconciler.sweep import sweep
 
@@ -48,7 +50,9 @@ def admit(
                 hint="merge or rebase first",
             )
         observed = Observed(swept=sweep(session.readers, bootstrap.now()))
-        said = judge(load(origin, base_commit), load(head_source, head_commit), observed)
+        before, after = load(origin, base_commit), load(head_source, head_commit)
+        evidence, _ = read_evidence(session.readers, evidence_marks(before, after, observed))
+        said = judge(before, after, observed.model_copy(update={"evidence": evidence}))
     if output is Format.json:
         console.write(verdicts.as_json(said))
     else:

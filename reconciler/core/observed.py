@@ -174,7 +174,8 @@ class Marker(Frozen):
     )
 
     def __str__(self) -> str:
-        return f"<!-- trueup {self.model_dump_json(by_alias=True)} -->"
+        # A name in it that ends the comment would be seen, and would no longer be found.
+        return f"<!-- trueup {self.model_dump_json(by_alias=True).replace('>', chr(92) + 'u003e')} -->"
 
     @classmethod
     def find(cls, body: str) -> Marker | None:

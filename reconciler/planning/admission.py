@@ -15,9 +15,9 @@ from reconciler.core.desired import DesiredState, blob_id, blobs_digest
 from reconciler.core.digests import digest_of, sha256
 from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
-from reconciler.core.observed import Gap, ModelVersion, Observed, PinHistory
+from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
 from reconciler.core.plan import Objection, Verdict
-from reconciler.planning.judge import JUDGE, judge, measurements
+from reconciler.planning.judge import JUDGE, Case, judge, measurements
 from reconciler.planning.measuring import case_of
 from reconciler.planning.renderers import render
 from reconciler.planning.view import View
@@ -34,6 +34,19 @@ def admit(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[V
     }
     verdicts = [admit_subject(base, head, observed, _subject(key)) for key in sorted(touched)]
     return tuple(verdicts) + tuple(_documents(base, head, observed.at))
+
+
+def evidence_marks(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[tuple[str, Mark], ...]:
+    """(registry, mark) of the evidence behind what ``head`` pins; with it read, a verdict has all numbers.
+
+    A pull request that trueup wrote carries them itself; one that a person wrote may carry none, or others.
+    """
+    pins = (
+        _Pin(base, head, observed, _subject(key), release)
+        for key, release in sorted(head.releases.items())
+        if base.releases.get(key) != release and base.hidden(_subject(key)) is None
+    )
+    return tuple(mark for pin in pins for mark in pin.marks())
 
 
 def admit_pin(history: PinHistory, observed: Observed, subject: Subject) -> Verdict | None:
@@ -230,16 +243,7 @@ class _Pin:
         objections += self._way(version)
         if self.old is not None and self.new.rejected != self.old.rejected:
             objections.append(Objection(code="record-edited", what="a promotion may not change `rejected`"))
-        policy = self.view.policy(self.subject)
-        changed = self.old is None or self.old.pin.digest != self.new.pin.digest
-        case = case_of(
-            self.base,
-            self.subject.model,
-            self.new.pin,
-            self.new.image,
-            self.view.champion(self.subject),
-            "version" if changed else "serving",
-        )
+        policy, case = self.view.policy(self.subject), self._case()
         trusted = {
             measurement: evidence
             for measurement in measurements(policy, case)
@@ -265,12 +269,36 @@ class _Pin:
         )
 
     def _vouched(self, version: ModelVersion, measurement: str, key: str) -> Evidence | None:
-        """The head's evidence, if the registry's mark for exactly this key has its SHA-256."""
+        """What the registry's mark for exactly this key names: the head's copy of it, or as it was read."""
         evidence = self.bundle.evidence.get(measurement) if self.bundle else None
         mark = version.mark(measurement, key)
-        if evidence is None or mark is None or sha256(evidence.to_bytes()) != mark.sha256:
+        if mark is None:
             return None
-        return evidence
+        if evidence is not None and sha256(evidence.to_bytes()) == mark.sha256:
+            return evidence
+        return self.view.observed.evidence.get(str(mark))
+
+    def marks(self) -> tuple[tuple[str, Mark], ...]:
+        """(registry, mark) of the evidence that the gates would ask for, where the pinned version has it."""
+        version = None if tuple(self._unknown()) else self.view.version_of(self.new)
+        if version is None or self.new.admission.grounds != "promotion":
+            return ()
+        case = self._case()
+        found = [
+            version.mark(kind, case.key(kind)) for kind in measurements(self.view.policy(self.subject), case)
+        ]
+        return tuple((self.new.pin.registry, mark) for mark in found if mark is not None)
+
+    def _case(self) -> Case:
+        changed = self.old is None or self.old.pin.digest != self.new.pin.digest
+        return case_of(
+            self.base,
+            self.subject.model,
+            self.new.pin,
+            self.new.image,
+            self.view.champion(self.subject),
+            "version" if changed else "serving",
+        )
 
     def _way(self, version: ModelVersion) -> Iterator[Objection]:
         """A version comes from a training of ours, or from verification in the environments before."""

@@ -96,7 +96,8 @@ class View:
             return None
         at = self.verified_at(environment, release)
         if at is None:
-            return release.verified
+            before = release.verified
+            return None if before and release.rejects(before.digest, before.release) else before
         return VerifiedPin(
             version=release.pin.version, digest=release.pin.digest, release=release.digest, at=at
         )

@@ -165,6 +165,9 @@ class ForgeWriter(Protocol):
 class ForgePerson(Protocol):
     """What the person at the terminal does on the forge, as themselves."""
 
+    def open_as_person(self, branch: str, title: str, body: str) -> int:
+        """A pull request for a branch that was pushed already; its number."""
+
     def approve(self, number: int) -> str:
         """Approve the current head; the head's commit id."""
 
