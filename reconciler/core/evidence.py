@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from reconciler.core.base import Digest, Frozen, Instant, Name
 from reconciler.core.digests import canonical_json, sha256
@@ -30,6 +30,24 @@ class Estimate(Frozen):
     high: float | None = None
     confidence: float | None = None
     note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, data: Any) -> Any:
+        """A number that JSON cannot hold (NaN, infinity) becomes null with a note, wherever it comes from."""
+        if not isinstance(data, dict):
+            return data
+        lost = {
+            name: data[name]
+            for name in ("value", "low", "high", "confidence")
+            if isinstance(data.get(name), float) and not math.isfinite(data[name])
+        }
+        if not lost:
+            return data
+        said = [f"measured {lost['value']}"] if "value" in lost else []
+        note = "; ".join([*said, *filter(None, [data.get("note", "")])])
+        without: dict[str, None] = dict.fromkeys(("low", "high", *lost))
+        return {**data, **without, "note": note}
 
     @property
     def usable(self) -> bool:
@@ -96,33 +114,8 @@ class Evidence(Frozen):
         return sha256(self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The canonical file. A number that JSON cannot hold (NaN, infinity) becomes null with a note."""
-        return (canonical_json(_without_nan(self)) + "\n").encode()
-
-
-def _without_nan(evidence: Evidence) -> Evidence:
-    def clean(estimate: Estimate | None) -> Estimate | None:
-        if estimate is None:
-            return None
-        value = estimate.value
-        if value is not None and not math.isfinite(value):
-            return Estimate(value=None, n=estimate.n, note=f"measured {value}; {estimate.note}".rstrip("; "))
-        low_high = estimate.has_interval
-        return estimate if low_high else estimate.model_copy(update={"low": None, "high": None})
-
-    def scores(item: Scores) -> Scores:
-        candidate = clean(item.candidate)
-        assert candidate is not None
-        return Scores(candidate=candidate, champion=clean(item.champion), difference=clean(item.difference))
-
-    metrics = {
-        name: Metric(
-            overall=scores(metric.overall),
-            slices={s: {v: scores(x) for v, x in by.items()} for s, by in metric.slices.items()},
-        )
-        for name, metric in evidence.metrics.items()
-    }
-    return evidence.model_copy(update={"metrics": metrics})
+        """The canonical file, whose SHA-256 the mark carries."""
+        return (canonical_json(self) + "\n").encode()
 
 
 def parse_evidence(content: bytes, *, where: str) -> Evidence:
