@@ -27,10 +27,23 @@ def folder_digest(folder: Path) -> str:
 
 
 def fetch_model(uri: str, *, digest: str, destination: Path) -> Path:
-    """Download the model at ``uri`` (``models:/NAME/VERSION``, or any artifact URI) and verify its files.
+    """Download a model and verify its files. Terminal if the digest differs; nothing is loaded before."""
+    folder = download_model(uri, destination)
+    actual = folder_digest(folder)
+    if actual != digest:
+        raise Terminal(
+            f"its files have digest {actual}, expected {digest}",
+            where=uri,
+            hint="they changed after registration; nothing was loaded",
+        )
+    return folder
+
+
+def download_model(uri: str, destination: Path) -> Path:
+    """The files at ``uri`` (``models:/NAME/VERSION``, or any artifact URI), below ``destination``.
 
     The version's own artifact location is read, because MLflow adds a file to what it downloads through
-    ``models:/``. Terminal if there is no such version or the digest differs; nothing is loaded before.
+    ``models:/``. Terminal if there is no such version.
     """
     import mlflow
 
@@ -40,15 +53,7 @@ def fetch_model(uri: str, *, digest: str, destination: Path) -> Path:
         if uri.startswith("models:/"):
             name, _, version = uri.removeprefix("models:/").rpartition("/")
             source = client.get_model_version_download_uri(name, version)
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(destination)))
-    actual = folder_digest(folder)
-    if actual != digest:
-        raise Terminal(
-            f"its files have digest {actual}, expected {digest}",
-            where=uri,
-            hint="they changed after registration; nothing was loaded",
-        )
-    return folder
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(destination)))
 
 
 @contextmanager

@@ -54,8 +54,8 @@ def candidate(view: View, subject: Subject) -> Candidate | Hold:
         return hold(
             "version-missing",
             subject,
-            f"version {version.version} carries no trueup.digest tag, so its identity is not known; register "
-            "it by `reconcile-step register`",
+            f"version {version.version} carries no trueup.digest tag, so its identity is not known; `reconcile-"
+            f"step identify --registered-name {model.registered_name} --version {version.version}` tags it",
         )
     pin = (
         release.pin

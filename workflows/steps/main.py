@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from reconciler.core.errors import Retryable, Terminal
-from workflows.steps import data, evaluate, parity, register, train
+from workflows.steps import data, evaluate, identify, parity, register, train
 
 EX_TEMPFAIL = 75
 QUIET = {
@@ -42,6 +42,7 @@ STEPS = {
     "data": Step("fetch a DVC-tracked file by its md5", data.arguments, data.run),
     "train": Step("run a model's training code and write an MLflow model", train.arguments, train.run),
     "register": Step("make a model folder a version in the registry", register.arguments, register.run),
+    "identify": Step("tag a version registered elsewhere with its digest", identify.arguments, identify.run),
     "evaluate": Step("score candidate and champion on the same rows", evaluate.arguments, evaluate.run),
     "parity": Step(
         "compare the real server's answers with the model's predictions", parity.arguments, parity.run
