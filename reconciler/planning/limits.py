@@ -56,15 +56,16 @@ def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...
 
 
 def _once_each(decisions: Decisions) -> Decisions:
-    """Two environments may want the same measurement: the first asks, the other waits for it."""
+    """Two environments may want the same measurement or mark: the first asks, the other waits for it."""
     seen: set[str] = set()
     left: Decisions = {}
     for subject, decision in decisions.items():
         actions: list[Action] = []
         holds = list(decision.holds)
         for action in decision.actions:
-            if isinstance(action, SubmitWorkflow) and action.key in seen:
-                holds.append(hold("measuring", subject, f"{action.name} is submitted for another environment"))
+            if action.key in seen:
+                what = action.name if isinstance(action, SubmitWorkflow) else "the same"
+                holds.append(hold("measuring", subject, f"{what} is done for another environment"))
                 continue
             seen.add(action.key)
             actions.append(action)
