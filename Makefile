@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test check generate lock clean
+.PHONY: help setup demo walkthrough test check generate lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -52,6 +52,9 @@ demo: setup  ## Tell the whole story on this machine, from training to rollback 
 	  > "$$(.demo/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	@$(UV) pip install --quiet --offline --no-deps --python .demo/venv/bin/python .demo/wheel/*.whl
 	@.demo/venv/bin/python demo/story.py $(DEMO)
+
+walkthrough:  ## Tell the story and write docs/walkthrough.md from it
+	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest $(TESTS)

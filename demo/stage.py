@@ -23,6 +23,8 @@ from typing import IO, Literal
 
 SILENCE = 2.0
 """Seconds of silence after which a sign of life is given."""
+PATIENCE = 3
+"""Ticks that may fail while waiting: the next tick tries again."""
 END_OF_TICK = re.compile(r"(Applied:|No changes\.)")
 """How the last line begins of what `reconcile --watch` prints for one tick."""
 
@@ -42,10 +44,11 @@ class Story:
         self.told: list[tuple[Kind, str]] = []
 
     def chapter(self, title: str) -> None:
-        self._tell("chapter", f"\n## {title}\n")
+        self._tell("chapter", f"\n## {title}\n\n")
 
     def say(self, text: str) -> None:
-        self._tell("say", "\n" + textwrap.fill(" ".join(text.split()), 110) + "\n\n")
+        gap = "\n" if self.told and self.told[-1][0] == "console" else ""
+        self._tell("say", gap + textwrap.fill(" ".join(text.split()), 110) + "\n\n")
 
     def enter(self, name: str) -> None:
         self._tell("console", f"$ cd {name}\n")
@@ -78,10 +81,10 @@ class Story:
             raise StoryError(f"{path} does not say {old!r}")
         self.run(f"sed -i 's|{old}|{new}|' {path}")
 
-    def commit(self, message: str) -> None:
+    def commit(self, message: str, *, branch: str = "main") -> None:
         """Commit what was edited, by a person, and push it."""
         self.run(f"git commit --quiet --all --message {shlex.quote(message)}")
-        self.run("git push --quiet")
+        self.run(f"git push --quiet origin {branch}")
 
     def until(self, pattern: str, *, why: str, within: float = 120) -> str:
         """Let `reconcile --watch` tick until a tick prints ``pattern``; ticks that only wait are not shown.
@@ -92,6 +95,7 @@ class Story:
         self._tell("console", f"$ {command}    # until {why}\n")
         process = self._start(command)
         shown = tick = ""
+        failures = 0
         for line in self._lines(process, f"until {why}", time.monotonic() + within):
             tick += line
             if not END_OF_TICK.match(line):
@@ -102,12 +106,15 @@ class Story:
                 self._tell("console", tick)
             if found:
                 return shown
+            failures += " failed" in line
+            if failures > PATIENCE:
+                raise StoryError(f"`{command}` fails again and again")
             tick = ""
         raise StoryError(f"`{command}` did not say {pattern!r} within {within:.0f} s. It said last:\n{tick}")
 
-    def markdown(self, title: str) -> str:
+    def markdown(self, title: str, about: str) -> str:
         """Everything told so far, as a page."""
-        page = f"# {title}\n"
+        page = f"# {title}\n\n{textwrap.fill(about, 110)}\n"
         for kind, group in groupby(self.told, key=lambda item: item[0]):
             text = "".join(text for _, text in group)
             page += f"\n```console\n{text}```\n" if kind == "console" else f"{text.rstrip()}\n"
