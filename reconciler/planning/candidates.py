@@ -124,6 +124,10 @@ def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel
         hidden = view.desired.hidden(upstream)
         if hidden:
             return hold("invalid-document", subject, str(hidden))
+        pinned = view.release(upstream)
+        there = view.registered(pinned.pin.registry, pinned.pin.name) if pinned else None
+        if isinstance(there, Gap):
+            return hold("gap", subject, f"the {there.source} did not answer: {there.error}")
         champion = view.champion(upstream) if name in view.desired.environments else None
         if champion is not None:
             found[name] = champion

@@ -126,4 +126,11 @@ def _subjects(view: View) -> set[Subject]:
             for pull in forge.open.values()
             if pull.ours and pull.marker is not None
         }
-    return found
+    # What a removal left behind when it was cut short: nothing else of the subject is to be seen any more.
+    unpinned = {
+        Subject(environment=environment, model=model)
+        for environment in view.desired.environments
+        for model in view.desired.models
+        if f"{environment}/{model}" not in view.desired.releases
+    }
+    return found | {subject for subject in unpinned - found if stray_alias(view, subject)}

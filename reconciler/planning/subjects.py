@@ -59,7 +59,9 @@ def _pinned(view: View, subject: Subject, release: Release) -> Decision:
     ordered = _ordered_rollback(view, subject)
     if ordered is not None:
         return alias.and_then(ordered)
-    recovered = close_unwanted(view, subject, "rollback", "the release is not failing")
+    recovered = NOTHING
+    if not isinstance(workload, Gap):
+        recovered = close_unwanted(view, subject, "rollback", "the release is not failing")
     removal = close_unwanted(view, subject, "remove", "the model names this environment again")
     alias = alias.and_then(recovered).and_then(removal)
     serving = plan_serving(view, subject, release, workload)
