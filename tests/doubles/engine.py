@@ -1,0 +1,62 @@
+"""A workflow engine in memory: a run goes on until :meth:`MemoryEngine.finish` says how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from reconciler.core.errors import Terminal
+from reconciler.core.observed import EngineSweep, Phase, WorkflowRun
+
+
+class MemoryEngine:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
+        self.runs: dict[str, WorkflowRun] = {}
+
+    def running(self) -> tuple[WorkflowRun, ...]:
+        return tuple(run for run in self.runs.values() if not run.done)
+
+    def finish(
+        self, name: str, phase: Phase, outputs: Mapping[str, str] | None = None, message: str = ""
+    ) -> None:
+        ended = {
+            "phase": phase,
+            "outputs": dict(outputs or {}),
+            "message": message,
+            "finished": self.clock(),
+            "progress": "1/1",
+        }
+        self.runs[name] = self.runs[name].model_copy(update=ended)
+
+    # --- the ports ----------------------------------------------------------------------------------------
+
+    def sweep(self) -> EngineSweep:
+        return EngineSweep(runs=dict(self.runs))
+
+    def logs(self, name: str) -> Iterable[tuple[str, str]]:
+        if name not in self.runs:
+            raise Terminal(f"there is no run {name}")
+        return [("main", self.runs[name].message)]
+
+    def submit(
+        self,
+        *,
+        name: str,
+        template: str,
+        commit: str,
+        parameters: Mapping[str, str],
+        labels: Mapping[str, str],
+        deadline: int,
+    ) -> bool:
+        if name in self.runs:
+            return False
+        self.runs[name] = WorkflowRun(
+            name=name,
+            phase="Running",
+            labels=dict(labels),
+            parameters=dict(parameters),
+            started=self.clock(),
+            progress="0/1",
+        )
+        return True

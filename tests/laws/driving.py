@@ -1,0 +1,85 @@
+"""Runs the loop over a World: tick, settle, and jump over soaks only when everything waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from reconciler.core.base import format_instant
+from reconciler.core.plan import Hold, Plan
+from reconciler.loop import Ticked, run_once
+from tests.doubles.calls import Around
+from tests.doubles.world import World
+
+JUMP = timedelta(minutes=15)
+"""Longer than every soak and every ``rollback.for`` of the laws' environments."""
+WAITING = ("soaking", "unhealthy")
+"""Holds that time alone ends."""
+MANY = 200
+
+
+class Ran(NamedTuple):
+    """Until there was nothing left to do. ``ticks`` counts those with actions."""
+
+    ticks: int
+    done: Counter[str]
+    last: Plan
+    story: str
+
+
+def tick(world: World, reads: Around | None = None, writes: Around | None = None) -> Ticked:
+    return run_once(world.readers(reads), world.writers(writes), world.clock)
+
+
+def converge(
+    world: World,
+    *,
+    reads: Around | None = None,
+    writes: Around | None = None,
+    before: Callable[[World], None] = lambda world: None,
+    limit: int = MANY,
+) -> Ran:
+    """Tick until a plan has no actions although everything has settled and no soak is left to wait for."""
+    ticks, done, story = 0, Counter[str](), list[str]()
+    for _ in range(limit):
+        before(world)
+        ticked = tick(world, reads, writes)
+        plan = ticked.planned.plan
+        ticks += bool(plan.actions)
+        story.append(f"-- tick at {format_instant(plan.at)}\n{said(ticked)}")
+        done.update(o.key for o in ticked.outcomes if o.result in ("done", "already"))
+        if world.settle() or plan.actions:
+            continue
+        if not any(hold.code in WAITING for hold in plan.holds):
+            return Ran(ticks, done, plan, "\n".join(story))
+        world.wait(JUMP)
+    raise AssertionError("\n".join([*story[-5:], f"no rest within {limit} ticks"]))
+
+
+def said(ticked: Ticked) -> str:
+    """A tick in a few lines, for a failing test's message."""
+    plan = ticked.planned.plan
+    lines = [f"{o.result} {o.key} {o.detail}" for o in ticked.outcomes]
+    lines += [f"{h.subject}: {h.code}: {h.reason}" for h in plan.holds]
+    return "\n".join([*lines, *(str(gap) for gap in plan.gaps)])
+
+
+def holds(plan: Plan) -> set[tuple[str, str]]:
+    def one(hold: Hold) -> tuple[str, str]:
+        return str(hold.subject), hold.code
+
+    return {one(hold) for hold in plan.holds}
+
+
+def state(world: World) -> dict[str, Any]:
+    """What a person would call the state of the world, without ids that only tell how it came about."""
+    repository = world.repository
+    return {
+        "files": repository.commits[repository.main].files,
+        "models": world.registry.models,
+        "runs": world.engine.runs,
+        "workloads": world.cluster.workloads,
+        "open": {pull.branch: pull.title for pull in world.forge.sweep().open.values()},
+    }
