@@ -126,12 +126,13 @@ class _Pin:
             return self._say([*objections, Objection(code="gap", what=what)])
         version = self.view.version_of(self.new)
         if version is None:
-            there = registered.version(self.new.pin.version)
-            what = (
-                f"version {self.new.pin.version} of {self.new.pin.name} is not in the registry"
-                if there is None
-                else f"version {self.new.pin.version} has the digest {there.digest}, not {self.new.pin.digest}"
-            )
+            there, number = registered.version(self.new.pin.version), self.new.pin.version
+            if there is None:
+                what = f"version {number} of {self.new.pin.name} is not in the registry"
+            elif not there.ready:
+                what = f"version {number} of {self.new.pin.name} waits for its files in the registry"
+            else:
+                what = f"version {number} has the digest {there.digest}, not {self.new.pin.digest}"
             objections.append(Objection(code="version-missing", what=what))
             return self._say(objections)
         match self.new.admission.grounds:
@@ -173,7 +174,8 @@ class _Pin:
                     code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}"
                 )
         was = self.old.image if self.old else ""
-        if self.new.image not in (self.base.platform.images.server, was):
+        known_image = self.new.image in (self.base.platform.images.server, was)
+        if not known_image and self.new.admission.grounds != "rollback":
             yield Objection(
                 code="image", what="the server image is neither the platform's nor the one pinned before"
             )
@@ -192,8 +194,14 @@ class _Pin:
             yield Objection(
                 code="not-ours", what="admission.rendered is not the digest of the rendered manifests"
             )
-        champion = self.view.champion(self.subject)
-        if self.new.verified != champion and not self._same_pin():
+        if self.new.admission.evidence != (self.bundle.digest if self.bundle else None):
+            yield Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file")
+        if self._same_pin() and self.old is not None:
+            lifted = {"rejected": self.new.rejected, "pin": self.new.pin}
+            if self.new != self.old.model_copy(update=lifted):
+                what = "changes `admission` or `verified` of a pin that stays: these are records"
+                yield Objection(code="record-edited", what=what)
+        elif self.new.verified != self.view.champion(self.subject):
             yield Objection(code="not-ours", what="`verified` is not the environment's champion")
 
     def _same_pin(self) -> bool:
@@ -256,9 +264,13 @@ class _Pin:
             objections.append(
                 Objection(code="not-ours", what="was judged by another policy than the base has now")
             )
-        if admission.evidence != (self.bundle.digest if self.bundle else None):
+        if self.bundle is not None and any(
+            trusted.get(measurement) != evidence for measurement, evidence in self.bundle.evidence.items()
+        ):
             objections.append(
-                Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file")
+                Objection(
+                    code="evidence-edited", what="the evidence file is not what the registry's marks name"
+                )
             )
         if admission.inputs != inputs:
             objections.append(
@@ -290,15 +302,8 @@ class _Pin:
         return tuple((self.new.pin.registry, mark) for mark in found if mark is not None)
 
     def _case(self) -> Case:
-        changed = self.old is None or self.old.pin.digest != self.new.pin.digest
-        return case_of(
-            self.base,
-            self.subject.model,
-            self.new.pin,
-            self.new.image,
-            self.view.champion(self.subject),
-            "version" if changed else "serving",
-        )
+        champion = self.view.champion(self.subject)
+        return case_of(self.base, self.subject.model, self.new.pin, self.new.image, champion)
 
     def _way(self, version: ModelVersion) -> Iterator[Objection]:
         """A version comes from a training of ours, or from verification in the environments before."""

@@ -16,7 +16,7 @@ from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold
 from reconciler.planning.judge import NO_CHAMPION, Case, max_age, measurements
 from reconciler.planning.runs import Attempts, attempts, submission
-from reconciler.planning.view import Change, View
+from reconciler.planning.view import View
 
 DEADLINE = 3600
 """Seconds that one attempt at a measurement may take."""
@@ -40,9 +40,12 @@ def case_of(
     pin: Pin,
     image: str,
     champion: VerifiedPin | None,
-    change: Change,
 ) -> Case:
-    """What a pin is judged as: always by the model, data and champion of ``desired``."""
+    """What a pin is judged as: always by the model, data and champion of ``desired``.
+
+    Only the champion's own model, served differently, is a change of serving alone: a model that is pinned and
+    was never verified has yet to prove everything.
+    """
     source = desired.models[model_name]
     model: Model = source.model
     return Case(
@@ -53,7 +56,7 @@ def case_of(
         slices=tuple(sorted(model.data.evaluation.slices)),
         task=model.task,
         server=image,
-        change=change,
+        change="serving" if champion is not None and champion.digest == pin.digest else "version",
         baselines=model.baselines,
     )
 
@@ -62,7 +65,7 @@ def marks_wanted(view: View, subject: Subject, wanted: Candidate) -> dict[str, M
     """Measurement -> mark, for the evidence of this candidate that is there; what ``look`` must read."""
     assert wanted.change is not None
     champion = view.champion(subject)
-    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion, wanted.change)
+    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion)
     found = {}
     for measurement in measurements(view.policy(subject), case):
         mark = wanted.version.mark(measurement, case.key(measurement))
@@ -75,7 +78,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
     """Reads what there is, marks what has succeeded, submits what is missing or stale."""
     assert wanted.change is not None
     champion, policy = view.champion(subject), view.policy(subject)
-    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion, wanted.change)
+    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion)
     evidence: dict[str, Evidence] = {}
     sources: dict[str, str] = {}
     decision, complete = NOTHING, True
