@@ -95,6 +95,8 @@ def plan_proposal(view: View, wish: Wish) -> Decision:
     if isinstance(forge, Gap):
         return wait(hold("gap", subject, f"the {forge.source} did not answer: {forge.error}"))
     existing = view.open_pull(wish.intent, subject)
+    if wish.verdict.verdict == "block":
+        return wait(refusal(subject, wish.verdict, f"{wish.title}: not proposed"))
     if existing is None:
         return _open(view, wish)
     if not existing.ours:

@@ -95,10 +95,8 @@ def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str
         for trigger in view.desired.environments[root].retrain_on
     }
     if changed and not asked & {_TRIGGERS[name] for name in changed}:
-        return (
-            f"{words} changed since version {before.version}, and retrainOn names only {sorted(asked)}",
-            False,
-        )
+        named = f"names only {', '.join(sorted(asked))}" if asked else "is empty"
+        return f"{words} changed since version {before.version}, and retrainOn {named}", False
     return f"{words} changed since version {before.version}", True
 
 
