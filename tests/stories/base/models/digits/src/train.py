@@ -1,0 +1,1 @@
+"""Stands for the model's code: only its Git tree counts here."""

@@ -1,0 +1,559 @@
+"""Expands a story's ``case.yaml`` into what Git says and what the systems answer; used by the stories' test.
+
+A case names things by what a reader knows: versions by number (the digest of version 2 is all twos), instants,
+the merges on main in their order, pull requests by what they propose. Everything that follows from these, as
+digests, keys, markers and manifests, is worked out by the functions that trueup itself uses, so it fits
+together; ``edit`` is how a story makes it not fit. The fields are the arguments of the methods below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from reconciler.adapters.folder_source import FolderSource, tree_id
+from reconciler.core.base import Subject
+from reconciler.core.desired import DesiredState
+from reconciler.core.digests import canonical_json, sha256
+from reconciler.core.documents import Admission, Pin, Release, release_digest
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, EvidenceBundle, Metric, Scores
+from reconciler.core.observed import (
+    TAG_DIGEST,
+    TAG_INPUTS,
+    TAG_KEY,
+    Approval,
+    ClusterSweep,
+    EngineSweep,
+    ForgeSweep,
+    Gap,
+    Intent,
+    Mark,
+    Marker,
+    ModelVersion,
+    Observed,
+    PinHistory,
+    Proposal,
+    PullRequest,
+    RegisteredModel,
+    RegistrySweep,
+    Swept,
+    VerifiedMark,
+    WorkflowRun,
+    Workload,
+    branch_of,
+    evidence_tag,
+    verified_tag,
+)
+from reconciler.core.plan import Hold
+from reconciler.core.strict_yaml import read
+from reconciler.load import load
+from reconciler.planning.admission import admit_subject
+from reconciler.planning.candidates import Candidate
+from reconciler.planning.in_motion import details, in_motion
+from reconciler.planning.judge import NO_CHAMPION, Case
+from reconciler.planning.measuring import case_of
+from reconciler.planning.promotion import promotion_release
+from reconciler.planning.proposals import with_release
+from reconciler.planning.rollback import rollback_wish
+from reconciler.planning.view import View
+from reconciler.ports import Blob
+
+HERE = Path(__file__).parent
+REVISION = "c" * 40
+INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove")
+
+
+class Layers(FolderSource):
+    """Folders laid over each other, the last on top, as one commit; the templates are those that ship."""
+
+    def __init__(self, folders: Iterable[Path], without: Iterable[str] = ()) -> None:
+        super().__init__(HERE)
+        shipped = HERE.parent.parent / "workflows" / "rendered"
+        self._found: dict[str, Blob] = {}
+        self._contents: dict[str, bytes] = {}
+        for prefix, folder in [("workflows/rendered/", shipped), *(("", folder) for folder in folders)]:
+            if not folder.is_dir():
+                continue
+            source = FolderSource(folder)
+            blobs = source.files("")
+            self._found |= {f"{prefix}{path}": blob for path, blob in blobs.items()}
+            self._contents |= source.read({blob.oid for blob in blobs.values()})
+        for path in without:
+            del self._found[path]
+
+    def files(self, commit: str) -> Mapping[str, Blob]:
+        return self._found
+
+    def tree(self, commit: str, path: str) -> str:
+        below = {
+            name.removeprefix(f"{path}/"): blob
+            for name, blob in self._found.items()
+            if name.startswith(f"{path}/")
+        }
+        return tree_id(below) if below else ""
+
+    def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
+        return {oid: self._contents[oid] for oid in oids}
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def digest_of_version(number: object) -> str:
+    """A digest that a reader recognises: that of version 3 is all threes."""
+    return f"sha256:{str(number)[-1] * 64}"
+
+
+def merged(document: Any, edit: Any) -> Any:
+    """``document`` with the fields of ``edit`` put in, mapping by mapping."""
+    if not (isinstance(document, dict) and isinstance(edit, dict)):
+        return edit
+    return {**document, **{name: merged(document.get(name), value) for name, value in edit.items()}}
+
+
+def subject_of(text: str) -> Subject:
+    environment, _, model = text.partition("/")
+    return Subject(environment=environment, model=model)
+
+
+class Story:
+    """One directory: the tree that people wrote, and the case that follows from its ``case.yaml``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.case: dict[str, Any] = read((folder / "case.yaml").read_bytes(), str(folder / "case.yaml")).value
+        self.at = instant(self.case["at"])
+        without = self.case.get("without", ())
+        self.written = load(Layers([HERE / "base", folder / "desired"], without), REVISION)
+        self.evidence: dict[str, Evidence] = {}
+        self.unreadable: dict[str, Gap] = {}
+        self.models = {name: self._registered(name) for name in self.case.get("versions", {})}
+        self.history: list[tuple[datetime, Subject, DesiredState, DesiredState]] = []
+        self.main = self._merge_all()
+        self.proposals: dict[int, Proposal] = {}
+        self.pulls = [self._pull(**pull) for pull in self.case.get("pulls", ())]
+
+    # --- registry -----------------------------------------------------------------------------------------
+
+    def pin(self, model: str, version: object) -> Pin:
+        name = self.written.models[model].model.registered_name
+        return Pin(registry="default", name=name, version=str(version), digest=digest_of_version(version))
+
+    def judged(self, model: str, version: object, champion: object = None) -> Case:
+        """What a version is measured as, against another version or none."""
+        pin, image = self.pin(model, version), self.written.platform.images.server
+        against = digest_of_version(champion) if champion else NO_CHAMPION
+        return case_of(self.written, model, pin, image, None)._replace(champion=against)
+
+    def _registered(self, model: str) -> RegisteredModel:
+        versions = self.case["versions"][model]
+        aliases = self.case.get("aliases", {}).get(model, {})
+        return RegisteredModel(
+            aliases={alias: str(number) for alias, number in aliases.items()},
+            versions=tuple(
+                self._version(model, number.removeprefix("v"), **given) for number, given in versions.items()
+            ),
+        )
+
+    def _version(
+        self,
+        model: str,
+        number: object,
+        *,
+        trained: str = "by main",
+        digest: str = "",
+        evaluated: Iterable[dict[str, Any]] = (),
+        verified: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        ready: bool = True,
+    ) -> ModelVersion:
+        """``trained``: ``by main`` (its training now), ``earlier`` (other code) or ``elsewhere`` (no key)."""
+        known = {TAG_DIGEST: digest or digest_of_version(number)}
+        if trained != "elsewhere":
+            inputs = dict(self.written.training_inputs(model))
+            key = self.written.training_key(model) or ""
+            if trained == "earlier":
+                inputs["source"], key = "0" * 40, "0" * 12
+            known |= {TAG_KEY: key, TAG_INPUTS: canonical_json(inputs)}
+        for given in evaluated:
+            known |= self._evaluated(model, number, **given)
+        for environment, at in (verified or {}).items():
+            release = self._release_digest(Subject(environment=environment, model=model), number)
+            known[verified_tag(environment)] = str(VerifiedMark(release=release, at=instant(at)))
+        known |= tags or {}
+        return ModelVersion(
+            version=str(number),
+            created=instant("2026-03-01T08:00:00Z"),
+            ready=ready,
+            tags={name: value for name, value in known.items() if value},
+        )
+
+    def _release_digest(self, subject: Subject, number: object) -> str:
+        model = self.written.models[subject.model].model
+        image = self.written.platform.images.server
+        serving = model.serving_in(subject.environment)
+        return release_digest(self.pin(subject.model, number), image, serving, "deployment/v1")
+
+    def _evaluated(
+        self,
+        model: str,
+        version: object,
+        *,
+        accuracy: float | None,
+        n: int = 1000,
+        against: object = None,
+        champion: float | None = None,
+        interval: tuple[float, float] | None = None,
+        at: str = "2026-03-01T09:00:00Z",
+        marked: bool = True,
+        unreadable: str = "",
+    ) -> dict[str, str]:
+        """One run of `evaluate`: its evidence is stored; the tag that marks it is returned."""
+        case = self.judged(model, version, against)
+        low, high = interval or (None, None)
+        paired = None
+        if champion is not None and accuracy is not None:
+            paired = Estimate(value=round(accuracy - champion, 6), n=n, low=low, high=high, confidence=0.95)
+        document = Evidence(
+            measurement="evaluate",
+            recipe=CATALOGUE["evaluate"].recipe,
+            key=case.key("evaluate"),
+            inputs=dict(case.inputs("evaluate")),
+            at=instant(at),
+            metrics={
+                "accuracy": Metric(
+                    overall=Scores(
+                        candidate=Estimate(value=accuracy, n=n),
+                        champion=Estimate(value=champion, n=n) if champion is not None else None,
+                        difference=paired,
+                    )
+                )
+            },
+        )
+        uri = f"runs:/evaluate-{model}-{version}-against-{against or 'none'}/evidence.json"
+        mark = Mark(uri=uri, sha256=document.digest)
+        if unreadable:
+            self.unreadable[str(mark)] = Gap(source=f"evidence {uri}", error=unreadable, retryable=False)
+        else:
+            self.evidence[str(mark)] = document
+        return {evidence_tag("evaluate", document.key): str(mark)} if marked else {}
+
+    def _registry(self, at: datetime) -> RegistrySweep:
+        """What the registry said at ``at``: marks of verification that are younger were not there yet."""
+
+        def known(version: ModelVersion) -> ModelVersion:
+            tags = {
+                name: value
+                for name, value in version.tags.items()
+                if not name.startswith("trueup.verified.")
+                or ((mark := VerifiedMark.parse(value)) is not None and mark.at <= at)
+            }
+            return version.model_copy(update={"tags": tags})
+
+        return RegistrySweep(
+            models={
+                self.written.models[name].model.registered_name: model.model_copy(
+                    update={"versions": tuple(map(known, model.versions))}
+                )
+                for name, model in self.models.items()
+            }
+        )
+
+    # --- Git ----------------------------------------------------------------------------------------------
+
+    def _view(self, state: DesiredState, at: datetime, subject: Subject) -> View:
+        """What was known at an instant."""
+        swept = Swept(at=at, registries={"default": self._registry(at)}, clusters={"local": ClusterSweep()})
+        pins = {str(subject): pin} if (pin := self._pin_history(subject, at)) else {}
+        return View(state, Observed(swept=swept, pins=pins))
+
+    def _merge_all(self) -> DesiredState:
+        state = self.written
+        for merge in self.case.get("history", ()):
+            at = instant(merge["at"])
+            intent = next(name for name in ("promote", "rollback", "adopt", "remove") if name in merge)
+            subject = subject_of(merge[intent])
+            given = {name: value for name, value in merge.items() if name not in ("at", intent)}
+            before = state
+            state = self._changed(self._view(state, at, subject), intent, subject, **given)
+            self.history.append((at, subject, before, state))
+        return state
+
+    def main_at(self, at: datetime) -> DesiredState:
+        return next((after for when, _, _, after in reversed(self.history) if when <= at), self.written)
+
+    def _changed(
+        self,
+        view: View,
+        intent: str,
+        subject: Subject,
+        *,
+        version: object = None,
+        reason: str = "unhealthy since 2026-03-01T11:00:00Z",
+        asked_by: str = "",
+        replicas: int = 0,
+        edit: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Any] | None = None,
+        rendered: str = "",
+    ) -> DesiredState:
+        """The state after a change of one pin. ``edit``, ``evidence`` and ``rendered`` are somebody's hand."""
+        release: Release | None = None
+        bundle: EvidenceBundle | None = None
+        if intent == "promote":
+            release, bundle = self._promoted(view, subject, version, replicas)
+        elif intent == "rollback":
+            wish = rollback_wish(view, subject, reason, asked_by=asked_by)
+            assert not isinstance(wish, Hold), wish.reason
+            release = wish.release
+        elif intent == "adopt":
+            release, _ = self._promoted(view, subject, version, replicas)
+            rendered_digest = release.admission.rendered
+            admission = Admission(
+                grounds="adoption", judged_at=view.at, rendered=rendered_digest, reason=reason
+            )
+            release = release.model_copy(update={"admission": admission})
+        if release is not None and edit:
+            release = Release.model_validate_json(
+                canonical_json(merged(release.model_dump(mode="json", by_alias=True), edit))
+            )
+        if bundle is not None and evidence:
+            bundle = EvidenceBundle.model_validate_json(
+                canonical_json(merged(bundle.model_dump(mode="json", by_alias=True), evidence))
+            )
+        state = with_release(view.desired, subject, release, bundle)
+        if rendered:
+            folder = {**state.rendered[str(subject)], "deployment.yaml": "e" * 40}
+            state = state.model_copy(update={"rendered": {**state.rendered, str(subject): folder}})
+        return state
+
+    def _promoted(
+        self, view: View, subject: Subject, version: object, replicas: int
+    ) -> tuple[Release, EvidenceBundle]:
+        """What trueup would write to promote a version, with the evidence that the registry marks for it."""
+        model, champion = self.written.models[subject.model].model, view.champion(subject)
+        pin, image = self.pin(subject.model, version), self.written.platform.images.server
+        registered = view.registered("default", model.registered_name)
+        assert not isinstance(registered, Gap)
+        found = registered.version(pin.version)
+        case = case_of(self.written, subject.model, pin, image, champion)
+        mark = found.mark("evaluate", case.key("evaluate")) if found else None
+        document = self.evidence.get(str(mark))
+        bundle = EvidenceBundle(
+            candidate=pin.digest,
+            champion=champion.digest if champion else None,
+            evidence={"evaluate": document} if document else {},
+            sources={"evaluate": str(mark)} if document else {},
+        )
+        serving = model.serving_in(subject.environment)
+        if replicas and not isinstance(serving, str):
+            serving = serving.model_copy(update={"replicas": replicas})
+        wanted = Candidate(
+            version=found or ModelVersion(version=pin.version, created=view.at),
+            pin=pin,
+            serving=serving,
+            image=image,
+            renderer="deployment/v1",
+            change="version",
+        )
+        return promotion_release(view, subject, wanted, bundle), bundle
+
+    def _pin_history(self, subject: Subject, at: datetime) -> PinHistory | None:
+        mine = [step for step in self.history if step[1] == subject and step[0] <= at]
+        releases = [after.releases.get(str(subject)) for _, _, _, after in mine]
+        if not mine or releases[-1] is None:
+            return None
+        when, _, before, introduced = mine[-1]
+        past = tuple(release for release in releases[-2::-1] if release is not None)
+        return PinHistory(commit="d" * 40, at=when, before=before, introduced=introduced, past=past)
+
+    # --- forge --------------------------------------------------------------------------------------------
+
+    def _pull(
+        self,
+        number: int,
+        opened: str,
+        state: str = "open",
+        approvals: Iterable[str] = (),
+        closed_by: str = "",
+        ours: bool = True,
+        mergeable: bool = True,
+        draft: bool = False,
+        asked_by: str = "",
+        **change: Any,
+    ) -> PullRequest:
+        """A pull request that trueup opened at an instant, from what was known then."""
+        intent: Intent = next(name for name in INTENTS if name in change)
+        subject = subject_of(change.pop(intent))
+        at, head = instant(opened), str(number) * 40
+        view = self._view(self.main_at(at), at, subject)
+        if intent == "rollback":
+            change["asked_by"] = asked_by
+        after = self._changed(view, intent, subject, **change)
+        self.proposals[number] = Proposal(head=head[:40], state=after)
+        by_hand = {"edit", "evidence", "rendered"} & change.keys()
+        ours_alone = {name: value for name, value in change.items() if name not in by_hand}
+        proposed = self._changed(view, intent, subject, **ours_alone)
+        release, pinned = proposed.releases.get(str(subject)), view.desired.releases.get(str(subject))
+        verdict = admit_subject(view.desired, proposed, view.observed, subject)
+        candidate = {
+            "promote": release.pin.digest if release else "",
+            "rollback": pinned.pin.digest if pinned else "",
+            "remove": "none",
+        }[intent]
+        marker = Marker(
+            intent=intent,
+            environment=subject.environment,
+            model=subject.model,
+            candidate=candidate,
+            inputs=verdict.inputs or (pinned.digest if pinned else ""),
+            asked_by=asked_by,
+        )
+        return PullRequest(
+            number=number,
+            state=state,  # type: ignore[arg-type]
+            branch=branch_of(intent, subject),
+            head=head[:40],
+            title=f"{intent} {subject}",
+            author="trueup",
+            ours=ours,
+            marker=marker,
+            mergeable=mergeable,
+            draft=draft,
+            approvals=tuple(Approval(by=name, head=head[:40], at=at) for name in approvals),
+            opened=at,
+            closed=None if state == "open" else self.at,
+            closed_by=closed_by,
+            closed_by_us=closed_by == "trueup",
+        )
+
+    # --- engine and cluster -------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        *,
+        phase: str,
+        train: str = "",
+        measure: str = "",
+        version: object = None,
+        against: object = None,
+        attempt: int = 1,
+        progress: str = "",
+        message: str = "",
+        environment: str = "staging",
+    ) -> WorkflowRun:
+        """An attempt at main's training of a model, or at evaluating one of its versions."""
+        model = train or measure
+        case = self.judged(model, version or 1, against)
+        key = self.written.training_key(model) if train else case.key("evaluate")
+        labels = {
+            "trueup.dev/kind": "train" if train else "measure",
+            "trueup.dev/model": model,
+            "trueup.dev/key": key or "",
+            "trueup.dev/attempt": str(attempt),
+            "trueup.dev/environment": environment,
+        }
+        outputs = {}
+        if measure:
+            labels["trueup.dev/measurement"] = "evaluate"
+            for mark, document in self.evidence.items():
+                if phase == "Succeeded" and document.key == key:
+                    uri, _, digest = mark.rpartition("@")
+                    outputs = {"evidence-uri": uri, "evidence-sha256": digest}
+        return WorkflowRun(
+            name=f"{'train' if train else 'measure-evaluate'}-{model}-{key}-{attempt}",
+            phase=phase,  # type: ignore[arg-type]
+            labels=labels,
+            progress=progress,
+            message=message,
+            outputs=outputs,
+        )
+
+    def _workload(
+        self,
+        key: str,
+        *,
+        health: str,
+        since: str,
+        message: str = "",
+        version: object = None,
+        drifted: Iterable[str] = (),
+    ) -> Workload:
+        """What runs of a subject: the pin, or with ``version`` another one."""
+        subject, release = subject_of(key), self.main.releases.get(key)
+        if version is not None and subject.environment in self.main.environments:
+            digest = self._release_digest(subject, version)
+        else:
+            digest = release.digest if release else sha256("removed")
+        return Workload(
+            environment=subject.environment,
+            model=subject.model,
+            namespace=subject.environment,
+            release=digest,
+            health=health,  # type: ignore[arg-type]
+            since=instant(since),
+            message=message,
+            serving=digest if health == "Healthy" else "",
+            objects=(f"Deployment/{subject.model}", f"Service/{subject.model}"),
+            drifted=tuple(drifted),
+        )
+
+    # --- together -----------------------------------------------------------------------------------------
+
+    def observed(self) -> Observed:
+        """The sweep, and of the moving subjects the details that `look` would read."""
+        gaps = self.case.get("gaps", {})
+
+        def gap(name: str) -> Gap | None:
+            return (
+                Gap(source=f"{name} default" if name == "registry" else name, error=gaps[name])
+                if name in gaps
+                else None
+            )
+
+        runs = [self._run(**run) for run in self.case.get("runs", ())]
+        workloads = {key: self._workload(key, **given) for key, given in self.case.get("workloads", {}).items()}
+        swept = Swept(
+            at=self.at,
+            registries={"default": gap("registry") or self._registry(self.at)},
+            engine=gap("engine") or EngineSweep(runs={run.name: run for run in runs}),
+            forge=gap("forge") or ForgeSweep(open={p.number: p for p in self.pulls if p.state == "open"}),
+            clusters={"local": gap("cluster") or ClusterSweep(workloads=workloads)},
+        )
+        moving = in_motion(self.main, swept)
+        view = View(self.main, Observed(swept=swept))
+        wanted = {subject: details(view, subject) for subject in moving}
+        marks = [str(mark) for detail in wanted.values() for _, mark in detail.marks]
+        branches = [branch for detail in wanted.values() for branch in detail.branches]
+        pins = {str(s): self._pin_history(s, self.at) for s, detail in wanted.items() if detail.history}
+        return Observed(
+            swept=swept,
+            moving=moving,
+            evidence={mark: self.evidence[mark] for mark in marks if mark in self.evidence},
+            evidence_gaps={mark: self.unreadable[mark] for mark in marks if mark in self.unreadable},
+            pins={key: history for key, history in pins.items() if history is not None},
+            proposals={p.number: self.proposals[p.number] for d in wanted.values() for p in d.pulls},
+            closed={
+                branch: tuple(p for p in self.pulls if p.branch == branch and p.state != "open")
+                for branch in branches
+            },
+            gaps={str(s): g for s in moving if (g := gap(str(s))) is not None},
+        )
+
+    def head(self) -> DesiredState:
+        """What a person's pull request, ``head`` in the case and the folder ``head``, makes of main."""
+        given = dict(self.case["head"])
+        layers = [HERE / "base", self.folder / "desired", self.folder / "head"]
+        documents = load(Layers(layers, self.case.get("without", ())), "a" * 40)
+        main = self.main
+        if intent := next((name for name in ("promote", "rollback", "adopt", "remove") if name in given), ""):
+            subject = subject_of(given.pop(intent))
+            main = self._changed(self._view(main, self.at, subject), intent, subject, **given)
+        pins = {name: getattr(main, name) for name in ("releases", "bundles", "rendered")}
+        return documents.model_copy(update=pins)
+
+    def registry_only(self) -> Observed:
+        """What `reconcile admit` looks at."""
+        return Observed(swept=Swept(at=self.at, registries={"default": self._registry(self.at)}))

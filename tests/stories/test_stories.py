@@ -1,0 +1,82 @@
+"""Every directory here is a story: what it is about, what is given, and the plan that follows, to the byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from reconciler.planning.admission import admit
+from reconciler.planning.holds import HOLDS
+from reconciler.planning.plan import make_plan
+from reconciler.report import json as json_report
+from reconciler.report import markdown
+from tests.stories.build import HERE, Story
+
+STORIES = sorted(path.parent.name for path in HERE.glob("*/case.yaml"))
+
+
+def told(story: Story) -> dict[str, str]:
+    """The golden files of a story: its plan, or for a pull request of a person what `admit` says."""
+    if "head" in story.case:
+        return {"verdicts.json": json_report.rows(admit(story.main, story.head(), story.registry_only()))}
+    plan = make_plan(story.main, story.observed())
+    return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan)}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_ends_as_it_is_told(name: str, request: pytest.FixtureRequest) -> None:
+    folder = HERE / name
+    for file, text in told(Story(folder)).items():
+        golden = folder / file
+        if request.config.getoption("--update", default=False):
+            golden.write_text(text)
+        assert golden.is_file(), f"{golden.name} is not there; write it with --update"
+        assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_says_what_it_is_about(name: str) -> None:
+    assert len((HERE / name / "story.md").read_text().split()) > 10
+
+
+def _plans() -> dict[str, dict[str, object]]:
+    return {path.parent.name: json.loads(path.read_text())["plan"] for path in HERE.glob("*/plan.json")}
+
+
+def test_every_hold_is_in_some_story() -> None:
+    told_of = {hold["code"] for plan in _plans().values() for hold in plan["holds"]}  # type: ignore[attr-defined]
+    assert told_of == HOLDS.keys()
+
+
+def test_every_kind_of_action_is_in_some_story() -> None:
+    from typing import get_args
+
+    from reconciler.core.plan import Action
+
+    kinds = {kind.model_fields["kind"].default for kind in get_args(get_args(Action)[0])}
+    told_of = {action["kind"] for plan in _plans().values() for action in plan["actions"]}  # type: ignore[attr-defined]
+    assert told_of == kinds - {"comment"}
+
+
+def _reasons(value: object) -> list[str]:
+    """Every reason below a plan, and the sentences of its verdicts."""
+    if isinstance(value, dict):
+        own = [text for name, text in value.items() if name in ("reason", "why", "what", "message")]
+        return [*own, *(text for item in value.values() for text in _reasons(item))]
+    return [text for item in value for text in _reasons(item)] if isinstance(value, list) else []
+
+
+_DURATION = re.compile(
+    r"\b\d+(\.\d+)? ?(s|m|min|h|d|seconds?|minutes?|hours?|days?|weeks?)\b(?! ago)|\bago\b", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*/plan.json")), ids=lambda path: path.parent.name)
+def test_reasons_name_instants_and_never_durations(path: Path) -> None:
+    told_of = _reasons(json.loads(path.read_text())["plan"])
+    # How old evidence may be is the policy's own word; how old it is by now would change with every tick.
+    said = [text.replace("older than 30d", "") for text in told_of]
+    assert [text for text in said if _DURATION.search(text)] == []
