@@ -90,20 +90,22 @@ def _evidence(readers: Readers, registry: str, mark: Mark) -> Evidence:
 
 def _history(source: Source, subject: Subject, desired: DesiredState) -> PinHistory:
     """The commit that brought the pin as it is now, what was before it, and the earlier pins."""
-    key = str(subject)
+    key, path = str(subject), release_path(subject.environment, subject.model)
     current = desired.releases[key].digest
-    commits = source.log(release_path(subject.environment, subject.model))[: PAST + 1]
-    releases = [release_at(source, commit.oid, subject) for commit in commits]
+    found = [(commit, release_at(source, commit.oid, subject)) for commit in source.log(path)[: PAST + 1]]
+    # A Release that could not be read was nobody's pin; what it was mended to is still the pin before it.
+    told = [(c, release) for c, release in found if release is not None or path not in source.files(c.oid)]
+    releases = [release for _, release in told]
     length = next(
         (i for i, release in enumerate(releases) if release is None or release.digest != current), len(releases)
     )
     if length == 0:
         raise Terminal(
             "main's history does not show the commit of this pin",
-            where=release_path(subject.environment, subject.model),
+            where=path,
             hint="fetch again; a rewritten history cannot be judged",
         )
-    brought = commits[length - 1]
+    brought = told[length - 1][0]
     introduced = load(source, brought.oid)
     before = load(source, brought.parent) if brought.parent else _without(introduced, key)
     past: list[Release] = [release for release in releases[length:] if release is not None]

@@ -23,9 +23,8 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
     """What to do about the candidate of one subject. Called when nothing else about it comes first."""
     wanted = candidate(view, subject)
     if isinstance(wanted, Hold):
-        unwanted = (
-            Decision() if wanted.code == "gap" else close_unwanted(view, subject, "promote", wanted.reason)
-        )
+        hidden = wanted.code in ("gap", "invalid-document")
+        unwanted = Decision() if hidden else close_unwanted(view, subject, "promote", wanted.reason)
         return unwanted.and_then(wait(wanted))
     if wanted.change is None:
         return close_unwanted(view, subject, "promote", "the pin is what is wanted")
