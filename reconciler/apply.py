@@ -25,7 +25,7 @@ from reconciler.core.plan import (
     Tell,
     UpdatePullRequest,
 )
-from reconciler.ports import Writers
+from reconciler.ports import ForgeWriter, Writers
 from reconciler.report.pull_request import body
 
 
@@ -39,6 +39,19 @@ def apply(plan: Plan, writers: Writers) -> tuple[Outcome, ...]:
             stopped[action.subject] = action.key
         outcomes.append(outcome)
     return tuple(outcomes)
+
+
+def open_pull_request(action: OpenPullRequest, forge: ForgeWriter) -> int:
+    """The number of the pull request, opened or found open. A person's `reconcile rollback` comes here too."""
+    return forge.open(
+        branch=action.branch,
+        base=action.base,
+        title=action.title,
+        body=body(action.summary, action.marker),
+        files=action.files,
+        draft=action.draft,
+        labels=action.labels,
+    )
 
 
 def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
@@ -90,16 +103,7 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
             )
             return f"#{action.number}", True
         case OpenPullRequest():
-            number = writers.forge.open(
-                branch=action.branch,
-                base=action.base,
-                title=action.title,
-                body=body(action.summary, action.marker),
-                files=action.files,
-                draft=action.draft,
-                labels=action.labels,
-            )
-            return f"#{number}", True
+            return f"#{open_pull_request(action, writers.forge)}", True
         case ClosePullRequest():
             writers.forge.close(action.number, reason=action.reason)
             return f"#{action.number}", True

@@ -72,8 +72,7 @@ from reconciler.core.observed import (
     verified_tag,
 )
 from reconciler.planning.in_motion import INTENTS, in_motion
-from reconciler.planning.judge import NO_CHAMPION, measurements
-from reconciler.planning.measuring import case_of
+from reconciler.planning.judge import NO_CHAMPION, case_of, measurements
 from reconciler.planning.proposals import with_release
 from reconciler.planning.renderers import render
 

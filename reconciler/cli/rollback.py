@@ -20,11 +20,11 @@ def rollback(
 
     The same pull request rejects the present release, so that it is not proposed again.
     """
+    from reconciler.apply import open_pull_request
     from reconciler.bootstrap import now
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope
     from reconciler.planning.rollback import by_hand
-    from reconciler.report.pull_request import body
 
     subject = subject_of(pair)
     session = Session.of(context)
@@ -32,14 +32,6 @@ def rollback(
     with console.working("asking the registry, the workflows, the forge and the cluster"):
         desired, observed, _ = plan_once(session.readers, now(), closely)
         wanted = by_hand(desired, observed, subject, reason, session.repository.name)
-        number = session.writers.forge.open(
-            branch=wanted.branch,
-            base=wanted.base,
-            title=wanted.title,
-            body=body(wanted.summary, wanted.marker),
-            files=wanted.files,
-            draft=wanted.draft,
-            labels=wanted.labels,
-        )
+        number = open_pull_request(wanted, session.writers.forge)
     console.write(f"#{number}\n")
     console.note(f"{wanted.title}: {wanted.summary.merges}")

@@ -270,9 +270,9 @@ class Plan(Frozen):
     @property
     def digest(self) -> str:
         """Kind, key, subject, arguments and preconditions of every action; not reasons, holds or the time."""
-        return digest_of(
-            "plan", actions=[a.model_dump(mode="json", exclude={"reason", "summary"}) for a in self.actions]
-        )
+        # A pull request's files are what the inputs digest in its marker covers, and the instant of judging.
+        left_out = {"reason", "summary", "files"}
+        return digest_of("plan", actions=[a.model_dump(mode="json", exclude=left_out) for a in self.actions])
 
 
 class Outcome(Frozen):

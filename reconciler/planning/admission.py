@@ -17,8 +17,7 @@ from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
 from reconciler.core.plan import Objection, Verdict
-from reconciler.planning.judge import JUDGE, Case, judge, measurements
-from reconciler.planning.measuring import case_of
+from reconciler.planning.judge import JUDGE, Case, case_of, judge, measurements
 from reconciler.planning.renderers import render
 from reconciler.planning.view import View
 

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from reconciler.core.base import Instant, format_duration, format_instant
-from reconciler.core.desired import Policy
+from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.digests import evidence_key
-from reconciler.core.documents import Gate, Waiver
+from reconciler.core.documents import Gate, Pin, VerifiedPin, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import GateVerdict
 from reconciler.planning.view import Change
@@ -67,6 +67,33 @@ class Case(NamedTuple):
         """Whether a gate applies to this candidate at all."""
         when = gate.when
         return (not when.tasks or self.task in when.tasks) and (not when.changes or self.change in when.changes)
+
+
+def case_of(
+    desired: DesiredState,
+    model_name: str,
+    pin: Pin,
+    image: str,
+    champion: VerifiedPin | None,
+) -> Case:
+    """What a pin is judged as: always by the model, data and champion of ``desired``.
+
+    Only the champion's own model, served differently, is a change of serving alone: a model that is pinned and
+    was never verified has yet to prove everything.
+    """
+    source = desired.models[model_name]
+    model = source.model
+    return Case(
+        candidate=pin.digest,
+        champion=champion.digest if champion else NO_CHAMPION,
+        data=source.evaluation_md5,
+        target=model.data.evaluation.target,
+        slices=tuple(sorted(model.data.evaluation.slices)),
+        task=model.task,
+        server=image,
+        change="serving" if champion is not None and champion.digest == pin.digest else "version",
+        baselines=model.baselines,
+    )
 
 
 def measurements(policy: Policy, case: Case) -> tuple[str, ...]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.core.base import Subject, format_duration
-from reconciler.core.desired import DesiredState
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import Model, Pin, VerifiedPin
+from reconciler.core.documents import VerifiedPin
 from reconciler.core.evidence import CATALOGUE, Evidence
 from reconciler.core.observed import Gap, Mark, evidence_tag
-from reconciler.core.plan import Hold, MarkVersion
+from reconciler.core.plan import Hold
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold
-from reconciler.planning.judge import NO_CHAMPION, Case, max_age, measurements
+from reconciler.planning.judge import Case, case_of, max_age, measurements
+from reconciler.planning.releases import mark_version
 from reconciler.planning.runs import Attempts, attempts, submission
 from reconciler.planning.view import View
 
@@ -32,33 +32,6 @@ class Measured(NamedTuple):
     sources: dict[str, str]
     complete: bool
     decision: Decision
-
-
-def case_of(
-    desired: DesiredState,
-    model_name: str,
-    pin: Pin,
-    image: str,
-    champion: VerifiedPin | None,
-) -> Case:
-    """What a pin is judged as: always by the model, data and champion of ``desired``.
-
-    Only the champion's own model, served differently, is a change of serving alone: a model that is pinned and
-    was never verified has yet to prove everything.
-    """
-    source = desired.models[model_name]
-    model: Model = source.model
-    return Case(
-        candidate=pin.digest,
-        champion=champion.digest if champion else NO_CHAMPION,
-        data=source.evaluation_md5,
-        target=model.data.evaluation.target,
-        slices=tuple(sorted(model.data.evaluation.slices)),
-        task=model.task,
-        server=image,
-        change="serving" if champion is not None and champion.digest == pin.digest else "version",
-        baselines=model.baselines,
-    )
 
 
 def marks_wanted(view: View, subject: Subject, wanted: Candidate) -> dict[str, Mark]:
@@ -130,19 +103,8 @@ def _fresh_mark(
     found = Mark.parse(f"{outputs.get('evidence-uri', '')}@{outputs.get('evidence-sha256', '')}")
     if found is None or found == mark:
         return None
-    tag = evidence_tag(measurement, key)
-    return act(
-        MarkVersion(
-            key=f"mark-version {wanted.pin.name}/{wanted.pin.version} {tag} {found.sha256}",
-            subject=subject,
-            reason=f"{tried.last.name}, which trueup submitted, succeeded",
-            registry=wanted.pin.registry,
-            name=wanted.pin.name,
-            version=wanted.pin.version,
-            tag=tag,
-            value=str(found),
-        )
-    )
+    why = f"{tried.last.name}, which trueup submitted, succeeded"
+    return act(mark_version(subject, wanted.pin, evidence_tag(measurement, key), str(found), why))
 
 
 def _measure(

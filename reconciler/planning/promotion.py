@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from reconciler.core.base import Subject, show_instant
-from reconciler.core.desired import blob_id, blobs_digest
-from reconciler.core.digests import digest_of
 from reconciler.core.documents import Admission, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import Gap
 from reconciler.core.plan import Hold
-from reconciler.planning.admission import admit_subject, inputs_digest
+from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.decision import Decision, wait
 from reconciler.planning.holds import hold
 from reconciler.planning.measuring import plan_measuring
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, refusal, with_release
-from reconciler.planning.renderers import render
+from reconciler.planning.releases import with_digests
 from reconciler.planning.view import View
 
 
@@ -59,8 +57,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
 
 def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle) -> Release:
     """The Release document that pins a candidate, with the digests of everything it was judged on."""
-    pinned, environment = view.release(subject), view.environment(subject)
-    policy, champion = view.policy(subject).digest, view.champion(subject)
+    pinned = view.release(subject)
     draft = Release(
         kind="Release",
         pin=wanted.pin,
@@ -68,27 +65,10 @@ def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: E
         serving=wanted.serving,
         renderer=wanted.renderer,
         admission=Admission(grounds="promotion", judged_at=view.at),
-        verified=champion,
+        verified=view.champion(subject),
         rejected=pinned.rejected if pinned else (),
     )
-    files = render(subject.environment, environment, subject.model, draft)
-    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
-    admission = Admission(
-        grounds="promotion",
-        judged_at=view.at,
-        policy=policy,
-        evidence=bundle.digest,
-        inputs=inputs_digest(
-            draft,
-            policy=policy,
-            bundle=bundle,
-            champion=champion,
-            environment=digest_of("environment", document=environment),
-            rendered=rendered,
-        ),
-        rendered=rendered,
-    )
-    return draft.model_copy(update={"admission": admission})
+    return with_digests(view, subject, draft, policy=view.policy(subject).digest, bundle=bundle)
 
 
 def _wish(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle) -> Wish:

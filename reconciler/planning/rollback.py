@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.base import Subject, show_instant
-from reconciler.core.desired import DesiredState, blob_id, blobs_digest
-from reconciler.core.digests import digest_of
+from reconciler.core.desired import DesiredState
 from reconciler.core.documents import Admission, Rejected, Release
 from reconciler.core.errors import Terminal
 from reconciler.core.observed import Observed, PinHistory, Workload
 from reconciler.core.plan import Hold, OpenPullRequest
-from reconciler.planning.admission import admit_subject, inputs_digest
+from reconciler.planning.admission import admit_subject
 from reconciler.planning.holds import hold
 from reconciler.planning.proposals import Wish, open_request, with_release
-from reconciler.planning.renderers import render
+from reconciler.planning.releases import with_digests
 from reconciler.planning.view import View
 
 FAILING = ("Degraded", "Aborted")
@@ -80,18 +79,7 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
             "rejected": (*release.rejected, blame),
         }
     )
-    files = render(subject.environment, environment, subject.model, draft)
-    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
-    inputs = inputs_digest(
-        draft,
-        policy="",
-        bundle=None,
-        champion=view.champion(subject),
-        environment=digest_of("environment", document=environment),
-        rendered=rendered,
-    )
-    admission = draft.admission.model_copy(update={"inputs": inputs, "rendered": rendered})
-    back = draft.model_copy(update={"admission": admission})
+    back = with_digests(view, subject, draft)
     verdict = admit_subject(
         view.desired, with_release(view.desired, subject, back, None), view.observed, subject
     )

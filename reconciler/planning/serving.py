@@ -6,10 +6,11 @@ from reconciler.core.base import Instant, Subject, show_instant
 from reconciler.core.desired import blobs_digest
 from reconciler.core.documents import Release, rendered_folder
 from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
-from reconciler.core.plan import ApplyManifests, MarkVersion, Tell, Verdict
+from reconciler.core.plan import ApplyManifests, Tell, Verdict
 from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import Decision, act, wait
 from reconciler.planning.holds import hold
+from reconciler.planning.releases import mark_version
 from reconciler.planning.renderers import render, rendered_digest
 from reconciler.planning.view import View
 
@@ -105,19 +106,10 @@ def _soak(view: View, subject: Subject, release: Release, healthy_since: Instant
                 f"version {release.pin.version} is healthy; it is verified at {show_instant(due)}",
             )
         )
-    tag, mark = verified_tag(subject.environment), VerifiedMark(release=release.digest, at=view.at)
-    return act(
-        MarkVersion(
-            key=f"mark-version {release.pin.name}/{release.pin.version} {tag} {release.digest}",
-            subject=subject,
-            reason=f"healthy without a break since {show_instant(start)}, longer than its soak",
-            registry=release.pin.registry,
-            name=release.pin.name,
-            version=release.pin.version,
-            tag=tag,
-            value=str(mark),
-        )
-    )
+    # The end of the soak, not the tick that saw it: the same wish has the same key in every tick.
+    mark = VerifiedMark(release=release.digest, at=due)
+    why = f"healthy without a break since {show_instant(start)}, longer than its soak"
+    return act(mark_version(subject, release.pin, verified_tag(subject.environment), str(mark), why))
 
 
 def _unadmitted(view: View, subject: Subject, release: Release, verdict: Verdict) -> Decision:
@@ -145,14 +137,5 @@ def tell_once(view: View, subject: Subject, release: Release, reason: str, messa
             reason=f"people are told once: {reason}",
             message=f"{subject}: {message}",
         ),
-        MarkVersion(
-            key=f"mark-version {release.pin.name}/{release.pin.version} {tag} {value}",
-            subject=subject,
-            reason="so that it is said once",
-            registry=release.pin.registry,
-            name=release.pin.name,
-            version=release.pin.version,
-            tag=tag,
-            value=value,
-        ),
+        mark_version(subject, release.pin, tag, value, "so that it is said once"),
     )

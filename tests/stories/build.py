@@ -52,8 +52,7 @@ from reconciler.load import load
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.in_motion import details, in_motion
-from reconciler.planning.judge import NO_CHAMPION, Case
-from reconciler.planning.measuring import case_of
+from reconciler.planning.judge import NO_CHAMPION, Case, case_of
 from reconciler.planning.promotion import promotion_release
 from reconciler.planning.proposals import with_release
 from reconciler.planning.rollback import rollback_wish

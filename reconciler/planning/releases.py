@@ -1,0 +1,54 @@
+"""Writes the Release documents that pull requests carry, and the marks that versions carry."""
+
+from __future__ import annotations
+
+from reconciler.core.base import Subject
+from reconciler.core.desired import blob_id, blobs_digest
+from reconciler.core.digests import digest_of
+from reconciler.core.documents import Pin, Release
+from reconciler.core.evidence import EvidenceBundle
+from reconciler.core.plan import MarkVersion
+from reconciler.planning.admission import inputs_digest
+from reconciler.planning.renderers import render
+from reconciler.planning.view import View
+
+
+def with_digests(
+    view: View, subject: Subject, draft: Release, *, policy: str = "", bundle: EvidenceBundle | None = None
+) -> Release:
+    """The draft with the digests of everything it is judged on, as admission will work them out again.
+
+    ``policy`` is the digest of the policy where gates were asked, and empty on other grounds.
+    """
+    environment = view.environment(subject)
+    files = render(subject.environment, environment, subject.model, draft)
+    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
+    inputs = inputs_digest(
+        draft,
+        policy=policy,
+        bundle=bundle,
+        champion=view.champion(subject),
+        environment=digest_of("environment", document=environment),
+        rendered=rendered,
+    )
+    digests = {
+        "policy": policy or None,
+        "evidence": bundle.digest if bundle else None,
+        "inputs": inputs,
+        "rendered": rendered,
+    }
+    return draft.model_copy(update={"admission": draft.admission.model_copy(update=digests)})
+
+
+def mark_version(subject: Subject, pin: Pin, tag: str, value: str, reason: str) -> MarkVersion:
+    """One of our tags on the version that ``pin`` names."""
+    return MarkVersion(
+        key=f"mark-version {pin.name}/{pin.version} {tag} {value}",
+        subject=subject,
+        reason=reason,
+        registry=pin.registry,
+        name=pin.name,
+        version=pin.version,
+        tag=tag,
+        value=value,
+    )
