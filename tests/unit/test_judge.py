@@ -1,0 +1,417 @@
+"""The judge: every branch as one line of a table, and law 6: nothing passes on what was not measured well."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.desired import Policy
+from reconciler.core.documents import Gate, Versus, Waiver, When
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
+from reconciler.core.plan import GateVerdict
+from reconciler.planning.judge import NO_CHAMPION, Case, judge, max_age, measurements
+
+AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+CANDIDATE, CHAMPION, OTHER = (f"sha256:{digit * 64}" for digit in "219")
+CASE = Case(
+    candidate=CANDIDATE,
+    champion=CHAMPION,
+    data="b" * 32,
+    target="label",
+    slices=("ink",),
+    task="classification",
+    server="server@sha256:" + "0" * 64,
+    change="version",
+    baselines={"accuracy": 0.93},
+)
+FIRST = CASE._replace(champion=NO_CHAMPION)
+
+
+def gate(**fields: Any) -> Gate:
+    return Gate(**{"name": "accuracy", "metric": "evaluate.accuracy", "op": ">=", "threshold": 0.9, **fields})
+
+
+def paired(**fields: Any) -> Gate:
+    versus = fields.pop("versus", Versus(ref="champion", max_drop=0.02))
+    return gate(**{"name": "not-worse", "op": None, "threshold": None, "versus": versus, **fields})
+
+
+def scores(
+    value: float | None = 0.95,
+    n: int = 1000,
+    champion: float | None = 0.95,
+    interval: tuple[float | None, float | None] = (-0.01, 0.01),
+    difference: float | None = 0.0,
+) -> Scores:
+    return Scores(
+        candidate=Estimate(value=value, n=n, note="" if value is not None else "no rows"),
+        champion=None if champion is None else Estimate(value=champion, n=n),
+        difference=None
+        if difference is None
+        else Estimate(value=difference, n=n, low=interval[0], high=interval[1], confidence=0.95),
+    )
+
+
+def evidence(
+    overall: Scores | None = None,
+    slices: dict[str, dict[str, Scores]] | None = None,
+    case: Case = CASE,
+    name: str = "accuracy",
+    **fields: Any,
+) -> Evidence:
+    given = {
+        "measurement": "evaluate",
+        "recipe": CATALOGUE["evaluate"].recipe,
+        "key": case.key("evaluate"),
+        "inputs": dict(case.inputs("evaluate")),
+        "at": AT - timedelta(hours=1),
+        "metrics": {name: Metric(overall=overall or scores(), slices=slices or {})},
+    }
+    return Evidence(**{**given, **fields})
+
+
+def ask(one: Gate, document: Evidence | None, case: Case = CASE, *waivers: Waiver) -> GateVerdict:
+    documents = {} if document is None else {"evaluate": document}
+    (verdict,) = judge(Policy(name="p", gates=(one,)), documents, case, AT, waivers)
+    return verdict
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
+INK = {"ink": {"thick": scores(0.97), "thin": scores(0.91)}}
+DROP, RISE = Versus(ref="champion", max_drop=0.02), Versus(ref="champion", max_rise=0.02)
+BASE_DROP, BASE_RISE = Versus(ref="baseline", max_drop=0.01), Versus(ref="baseline", max_rise=0.01)
+
+TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
+    # thresholds
+    ">= on the threshold": (gate(), evidence(scores(0.9)), CASE, "pass", "0.9 >= 0.9"),
+    ">= below": (gate(), evidence(scores(0.89)), CASE, "block", "not 0.89 >= 0.9"),
+    "> on the threshold": (gate(op=">"), evidence(scores(0.9)), CASE, "block", "not 0.9 > 0.9"),
+    "> above": (gate(op=">"), evidence(scores(0.91)), CASE, "pass", "0.91 > 0.9"),
+    "<= on the threshold": (gate(op="<="), evidence(scores(0.9)), CASE, "pass", "0.9 <= 0.9"),
+    "<= above": (gate(op="<="), evidence(scores(0.91)), CASE, "block", "not 0.91 <= 0.9"),
+    "< on the threshold": (gate(op="<"), evidence(scores(0.9)), CASE, "block", "not 0.9 < 0.9"),
+    "onFail: review": (gate(on_fail="review"), evidence(scores(0.1)), CASE, "review", "not 0.1 >= 0.9"),
+    # against the champion
+    "low end on the limit": (
+        paired(),
+        evidence(scores(interval=(-0.02, 0.01))),
+        CASE,
+        "pass",
+        "interval [-0.0200, +0.0100], n 1000",
+    ),
+    "low end below": (
+        paired(),
+        evidence(scores(0.96, interval=(-0.0201, 0.04), difference=0.01)),
+        CASE,
+        "block",
+        "cannot be ruled out that it is worse than a drop up to 0.02",
+    ),
+    "high end on the limit": (
+        paired(versus=RISE),
+        evidence(scores(interval=(0.0, 0.02))),
+        CASE,
+        "pass",
+        "n 1000",
+    ),
+    "high end above": (
+        paired(versus=RISE),
+        evidence(scores(interval=(-0.5, 0.021))),
+        CASE,
+        "block",
+        "rise up to 0.02",
+    ),
+    "both asked, threshold fails": (
+        gate(versus=DROP, on_fail="review"),
+        evidence(scores(0.5)),
+        CASE,
+        "review",
+        "not 0.5 >= 0.9; 0.5 against",
+    ),
+    "no champion: review": (
+        paired(),
+        evidence(scores(champion=None, difference=None), case=FIRST),
+        FIRST,
+        "review",
+        "no champion to compare with",
+    ),
+    "no champion: block": (
+        paired(on_no_champion="block"),
+        evidence(case=FIRST),
+        FIRST,
+        "block",
+        "no champion to compare with",
+    ),
+    "no champion: absolute": (
+        gate(versus=DROP, on_no_champion="absolute"),
+        evidence(case=FIRST),
+        FIRST,
+        "pass",
+        "judged by the threshold alone",
+    ),
+    "no champion: absolute, and below": (
+        gate(versus=DROP, on_no_champion="absolute"),
+        evidence(scores(0.5), case=FIRST),
+        FIRST,
+        "block",
+        "not 0.5 >= 0.9",
+    ),
+    "no champion and below: the stricter counts": (
+        gate(versus=DROP),
+        evidence(scores(0.5), case=FIRST),
+        FIRST,
+        "block",
+        "not 0.5 >= 0.9; no champion",
+    ),
+    # against the baseline
+    "baseline kept": (
+        paired(versus=BASE_DROP),
+        evidence(scores(0.92)),
+        CASE,
+        "pass",
+        "0.92 against the baseline 0.93",
+    ),
+    "baseline missed": (paired(versus=BASE_DROP), evidence(scores(0.91)), CASE, "block", "too far off"),
+    "baseline risen": (paired(versus=BASE_RISE), evidence(scores(0.95)), CASE, "block", "too far off"),
+    "baseline not risen": (paired(versus=BASE_RISE), evidence(scores(0.94)), CASE, "pass", "baseline 0.93"),
+    "no baseline": (
+        paired(versus=BASE_DROP),
+        evidence(),
+        CASE._replace(baselines={}),
+        "block",
+        "declares no baseline for accuracy",
+    ),
+    # slices
+    "worst slice passes": (gate(slices=("ink",)), evidence(slices=INK), CASE, "pass", "ink=thin: 0.91 >= 0.9"),
+    "worst slice fails": (
+        gate(slices=("ink",), threshold=0.92),
+        evidence(slices=INK),
+        CASE,
+        "block",
+        "ink=thin: not 0.91 >= 0.92",
+    ),
+    "slice not measured": (
+        gate(slices=("pen",)),
+        evidence(slices=INK),
+        CASE,
+        "block",
+        "was not measured by pen",
+    ),
+    "slice too small": (
+        gate(slices=("ink",), min_samples=500),
+        evidence(slices={"ink": {"thick": scores(), "thin": scores(n=499)}}),
+        CASE,
+        "block",
+        "for ink=thin of evaluate.accuracy rests on 499 samples, fewer than 500",
+    ),
+    # what is missing
+    "no evidence": (gate(), None, CASE, "block", "there is no evidence of evaluate"),
+    "no evidence, onMissing: review": (gate(on_missing="review"), None, CASE, "review", "no evidence"),
+    "no such metric": (gate(), evidence(name="f1"), CASE, "block", "has no metric accuracy"),
+    "NaN": (gate(), evidence(scores(math.nan)), CASE, "block", "is not a finite number: measured nan"),
+    "infinity": (gate(), evidence(scores(math.inf)), CASE, "block", "is not a finite number: measured inf"),
+    "nothing measured": (gate(), evidence(scores(None)), CASE, "block", "is not a finite number: no rows"),
+    "no samples": (gate(), evidence(scores(n=0)), CASE, "block", "is not a finite number"),
+    "as many samples as asked": (gate(min_samples=1000), evidence(), CASE, "pass", "0.95 >= 0.9"),
+    "one sample too few": (
+        gate(min_samples=1001),
+        evidence(),
+        CASE,
+        "block",
+        "rests on 1000 samples, fewer than",
+    ),
+    "as old as allowed": (gate(max_age=timedelta(hours=1)), evidence(), CASE, "pass", "0.95 >= 0.9"),
+    "a second too old": (
+        gate(max_age=timedelta(minutes=60)),
+        evidence(at=AT - timedelta(seconds=3601)),
+        CASE,
+        "block",
+        "is of 2026-03-02T10:59:59Z, older than 1h",
+    ),
+    "from now": (gate(), evidence(at=AT), CASE, "pass", "0.95 >= 0.9"),
+    "from the future": (gate(), evidence(at=AT + timedelta(seconds=1)), CASE, "block", "in the future"),
+    "another key": (gate(), evidence(key="0" * 12), CASE, "block", "under another key"),
+    "another measurement": (gate(), evidence(measurement="parity"), CASE, "block", "under another key"),
+    "champion not measured": (paired(), evidence(scores(champion=None)), CASE, "block", "on the same rows"),
+    "champion is NaN": (paired(), evidence(scores(champion=math.nan)), CASE, "block", "the champion's value"),
+    "no difference": (paired(), evidence(scores(difference=None)), CASE, "block", "on the same rows"),
+    "difference is NaN": (paired(), evidence(scores(difference=math.nan)), CASE, "block", "the difference to"),
+    "no interval": (paired(), evidence(scores(interval=(None, None))), CASE, "block", "has no interval"),
+    "interval of NaN": (paired(), evidence(scores(interval=(math.nan, 0.1))), CASE, "block", "has no interval"),
+    "interval upside down": (paired(), evidence(scores(interval=(0.1, 0.0))), CASE, "block", "has no interval"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(name: str) -> None:
+    one, document, case, verdict, why = TABLE[name]
+    said = ask(one, document, case)
+    assert (said.verdict, why in said.why) == (verdict, True), said.why
+
+
+@pytest.mark.parametrize("name", CATALOGUE["evaluate"].inputs)
+def test_evidence_counts_only_for_exactly_these_inputs(name: str) -> None:
+    inputs = {**CASE.inputs("evaluate"), name: OTHER}
+    assert (
+        ask(gate(), evidence(inputs=inputs)).why == f"the evidence of evaluate was measured on another {name}"
+    )
+
+
+def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
+    said = ask(paired(), evidence(scores(0.96, champion=0.95, interval=(-0.004, 0.024), difference=0.01)))
+    assert (said.value, said.champion, said.n, said.low, said.high) == (0.96, 0.95, 1000, -0.004, 0.024)
+    assert said.asked == "drop <= 0.02 against the champion"
+
+
+@pytest.mark.parametrize(
+    ("when", "case", "asked"),
+    [
+        (When(), CASE, True),
+        (When(tasks=("regression",)), CASE, False),
+        (When(tasks=("classification",), changes=("version",)), CASE, True),
+        (When(changes=("version",)), CASE._replace(change="serving"), False),
+    ],
+)
+def test_a_gate_that_does_not_apply_is_not_asked(when: When, case: Case, asked: bool) -> None:
+    policy = Policy(name="p", gates=(gate(when=when, max_age=timedelta(days=1)),))
+    assert bool(judge(policy, {}, case, AT)) is asked
+    assert measurements(policy, case) == (("evaluate",) if asked else ())
+    assert max_age(policy, case, "evaluate") == (timedelta(days=1) if asked else None)
+
+
+def test_the_shortest_age_counts_for_measuring_again() -> None:
+    gates = (gate(max_age=timedelta(days=7)), paired(max_age=timedelta(days=1)), gate(name="any-age"))
+    assert max_age(Policy(name="p", gates=gates), CASE, "evaluate") == timedelta(days=1)
+
+
+# --- waivers ----------------------------------------------------------------------------------------------
+
+
+def waiver(**fields: Any) -> Waiver:
+    given = {"gate": "accuracy", "digest": CANDIDATE, "reason": "known", "expires": AT + timedelta(seconds=1)}
+    return Waiver(**{**given, **fields})
+
+
+def test_a_waiver_turns_a_failed_gate_and_says_so() -> None:
+    said = ask(gate(), evidence(scores(0.5)), CASE, waiver())
+    assert (said.verdict, said.waived) == ("pass", "known")
+    assert said.why == "not 0.5 >= 0.9; waived until 2026-03-02T12:00:01Z: known"
+
+
+def test_a_waiver_is_not_used_where_the_gate_passes() -> None:
+    assert ask(gate(), evidence(), CASE, waiver()).waived == ""
+
+
+@pytest.mark.parametrize("other", [{"gate": "parity"}, {"digest": OTHER}, {"expires": AT}])
+def test_a_waiver_is_for_its_gate_and_candidate_until_it_expires(other: dict[str, Any]) -> None:
+    assert ask(gate(), evidence(scores(0.5)), CASE, waiver(**other)).verdict == "block"
+
+
+# --- law 6 ------------------------------------------------------------------------------------------------
+
+finite = st.floats(-1, 1).filter(math.isfinite)
+
+
+@st.composite
+def gates(draw: st.DrawFn) -> Gate:
+    """Any gate on evaluate.accuracy that can pass at all."""
+    reference = draw(st.sampled_from(["champion", "baseline", None]))
+    bound = {draw(st.sampled_from(["max_drop", "max_rise"])): draw(st.floats(0, 1))}
+    absolute = reference is None or draw(st.booleans())
+    return Gate(
+        name="any",
+        metric="evaluate.accuracy",
+        op=draw(st.sampled_from([">", ">=", "<", "<="])) if absolute else None,
+        threshold=draw(finite) if absolute else None,
+        versus=Versus(ref=reference, **bound) if reference else None,  # type: ignore[arg-type]
+        min_samples=draw(st.integers(1, 1000)),
+        max_age=draw(st.sampled_from([None, timedelta(hours=1), timedelta(days=30)])),
+        slices=draw(st.sampled_from([(), ("ink",)])),
+        on_fail=draw(st.sampled_from(["block", "review"])),
+        on_missing=draw(st.sampled_from(["block", "review"])),
+    )
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> Scores:
+    low, high = sorted([draw(finite), draw(finite)])
+    n = draw(st.integers(1, 2000))
+    return scores(draw(finite), n, draw(finite), (low, high), draw(finite))
+
+
+def _each(document: Evidence, spoil: Any) -> Evidence:
+    """Evidence with every score, of the whole and of each slice, spoiled in the same way."""
+    metrics = {
+        name: Metric(
+            overall=spoil(metric.overall),
+            slices={c: {v: spoil(s) for v, s in by.items()} for c, by in metric.slices.items()},
+        )
+        for name, metric in document.metrics.items()
+    }
+    return document.model_copy(update={"metrics": metrics})
+
+
+def _number(value: float) -> Any:
+    """Past the validation of Estimate, as no document could be."""
+    return lambda s: s.model_copy(update={"candidate": s.candidate.model_copy(update={"value": value})})
+
+
+def _few(one: Gate) -> Any:
+    return lambda s: s.model_copy(
+        update={"candidate": s.candidate.model_copy(update={"n": one.min_samples - 1})}
+    )
+
+
+SPOILED: dict[str, Any] = {
+    "NaN": lambda d, _: _each(d, _number(math.nan)),
+    "infinity": lambda d, _: _each(d, _number(math.inf)),
+    "minus infinity": lambda d, _: _each(d, _number(-math.inf)),
+    "no value": lambda d, _: _each(
+        d, lambda s: s.model_copy(update={"candidate": Estimate(value=None, n=999)})
+    ),
+    "missing metric": lambda d, _: d.model_copy(update={"metrics": {"f1": d.metrics["accuracy"]}}),
+    "too few samples": lambda d, g: _each(d, _few(g)),
+    "another key": lambda d, _: d.model_copy(update={"key": "0" * 12}),
+    "another measurement": lambda d, _: d.model_copy(update={"measurement": "parity"}),
+    "the future": lambda d, _: d.model_copy(update={"at": AT + timedelta(microseconds=1)}),
+    **{
+        f"another {name}": lambda d, _, name=name: d.model_copy(update={"inputs": {**d.inputs, name: OTHER}})
+        for name in CATALOGUE["evaluate"].inputs
+    },
+}
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(gates(), measured(), measured(), st.sampled_from(sorted(SPOILED)))
+def test_no_gate_passes_on_what_was_not_measured_well(one: Gate, whole: Scores, part: Scores, how: str) -> None:
+    good = evidence(whole, {"ink": {"thin": part, "thick": whole}})
+    spoiled = SPOILED[how](good, one)
+    assert ask(one, spoiled).verdict == one.on_missing
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(gates(), measured())
+def test_no_gate_passes_on_stale_evidence(one: Gate, whole: Scores) -> None:
+    document = evidence(whole, {"ink": {"thin": whole}}, at=AT - timedelta(days=30, seconds=1))
+    if one.max_age is not None:
+        assert ask(one, document).verdict == one.on_missing
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(gates(), measured(), st.sampled_from(["champion", "difference"]), st.booleans())
+def test_no_paired_gate_passes_without_the_pair(one: Gate, whole: Scores, part: str, absent: bool) -> None:
+    nothing = None if absent else Estimate(value=None, n=2000)
+    document = _each(evidence(whole, {"ink": {"thin": whole}}), lambda s: s.model_copy(update={part: nothing}))
+    if one.versus is not None and one.versus.ref == "champion":
+        assert ask(one, document).verdict == one.on_missing
+
+
+def test_the_property_is_about_evidence_that_could_pass() -> None:
+    """Otherwise the law above would hold of a judge that refuses everything."""
+    assert ask(gate(slices=("ink",), min_samples=1000), evidence(slices=INK)).verdict == "pass"
+    assert ask(paired(max_age=timedelta(days=30)), evidence()).verdict == "pass"
