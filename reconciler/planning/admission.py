@@ -134,6 +134,8 @@ class _Pin:
                 what = f"version {number} has the digest {there.digest}, not {self.new.pin.digest}"
             objections.append(Objection(code="version-missing", what=what))
             return self._say(objections)
+        if self._same_pin():
+            return self._say(objections)
         match self.new.admission.grounds:
             case "promotion":
                 return self._promotion(version, objections)
@@ -245,8 +247,6 @@ class _Pin:
     # --- promotion ----------------------------------------------------------------------------------------
 
     def _promotion(self, version: ModelVersion, objections: list[Objection]) -> Verdict:
-        if self._same_pin():
-            return self._say(objections)
         objections += self._way(version)
         if self.old is not None and self.new.rejected != self.old.rejected:
             objections.append(Objection(code="record-edited", what="a promotion may not change `rejected`"))
@@ -338,8 +338,6 @@ class _Pin:
             yield Objection(
                 code="rollback-of-rollback", what="what is pinned is itself a rollback", verdict="review"
             )
-        if self._same_pin():
-            yield Objection(code="nothing-to-roll-back", what="it pins what is pinned already")
         mark_at = self.view.verified_at(self.subject.environment, self.new)
         copied = self.old.verified is not None and self.old.verified.release == self.new.digest
         if mark_at is None and not copied:
