@@ -119,11 +119,15 @@ def subject_of(text: str) -> Subject:
 
 
 class Story:
-    """One directory: the tree that people wrote, and the case that follows from its ``case.yaml``."""
+    """One directory: the tree that people wrote, and the case that follows from its ``case.yaml``.
 
-    def __init__(self, folder: Path) -> None:
+    A test may give the case itself, over the base tree alone.
+    """
+
+    def __init__(self, folder: Path, case: dict[str, Any] | None = None) -> None:
         self.folder = folder
-        self.case: dict[str, Any] = read((folder / "case.yaml").read_bytes(), str(folder / "case.yaml")).value
+        path = folder / "case.yaml"
+        self.case: dict[str, Any] = case or read(path.read_bytes(), str(path)).value
         self.at = instant(self.case["at"])
         without = self.case.get("without", ())
         self.written = load(Layers([HERE / "base", folder / "desired"], without), REVISION)
@@ -263,7 +267,7 @@ class Story:
 
     # --- Git ----------------------------------------------------------------------------------------------
 
-    def _view(self, state: DesiredState, at: datetime, subject: Subject) -> View:
+    def view_at(self, state: DesiredState, at: datetime, subject: Subject) -> View:
         """What was known at an instant."""
         swept = Swept(at=at, registries={"default": self._registry(at)}, clusters={"local": ClusterSweep()})
         pins = {str(subject): pin} if (pin := self._pin_history(subject, at)) else {}
@@ -277,14 +281,14 @@ class Story:
             subject = subject_of(merge[intent])
             given = {name: value for name, value in merge.items() if name not in ("at", intent)}
             before = state
-            state = self._changed(self._view(state, at, subject), intent, subject, **given)
+            state = self.changed(self.view_at(state, at, subject), intent, subject, **given)
             self.history.append((at, subject, before, state))
         return state
 
     def main_at(self, at: datetime) -> DesiredState:
         return next((after for when, _, _, after in reversed(self.history) if when <= at), self.written)
 
-    def _changed(
+    def changed(
         self,
         view: View,
         intent: str,
@@ -387,14 +391,14 @@ class Story:
         intent: Intent = next(name for name in INTENTS if name in change)
         subject = subject_of(change.pop(intent))
         at, head = instant(opened), str(number) * 40
-        view = self._view(self.main_at(at), at, subject)
+        view = self.view_at(self.main_at(at), at, subject)
         if intent == "rollback":
             change["asked_by"] = asked_by
-        after = self._changed(view, intent, subject, **change)
+        after = self.changed(view, intent, subject, **change)
         self.proposals[number] = Proposal(head=head[:40], state=after)
         by_hand = {"edit", "evidence", "rendered"} & change.keys()
         ours_alone = {name: value for name, value in change.items() if name not in by_hand}
-        proposed = self._changed(view, intent, subject, **ours_alone)
+        proposed = self.changed(view, intent, subject, **ours_alone)
         release, pinned = proposed.releases.get(str(subject)), view.desired.releases.get(str(subject))
         verdict = admit_subject(view.desired, proposed, view.observed, subject)
         candidate = {
@@ -549,7 +553,7 @@ class Story:
         main = self.main
         if intent := next((name for name in ("promote", "rollback", "adopt", "remove") if name in given), ""):
             subject = subject_of(given.pop(intent))
-            main = self._changed(self._view(main, self.at, subject), intent, subject, **given)
+            main = self.changed(self.view_at(main, self.at, subject), intent, subject, **given)
         pins = {name: getattr(main, name) for name in ("releases", "bundles", "rendered")}
         return documents.model_copy(update=pins)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_story_ends_as_it_is_told(name: str, request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("name", STORIES)
 def test_a_story_says_what_it_is_about(name: str) -> None:
     assert len((HERE / name / "story.md").read_text().split()) > 10
+
+
+@pytest.mark.parametrize(
+    "name", ["evidence-marked", "promotion-opened", "release-verified", "rollback-proposed", "removal-proposed"]
+)
+def test_a_plan_that_was_reviewed_keeps_its_digest_while_time_passes(name: str) -> None:
+    story = Story(HERE / name)
+    observed = story.observed()
+    later = observed.swept.model_copy(update={"at": observed.at + timedelta(minutes=3)})
+    plans = [make_plan(story.main, seen) for seen in (observed, observed.model_copy(update={"swept": later}))]
+    assert plans[0].actions
+    assert plans[0] != plans[1]
+    assert plans[0].digest == plans[1].digest
 
 
 def _plans() -> dict[str, dict[str, object]]:
