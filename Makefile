@@ -38,7 +38,8 @@ $(STAMP):
 	@test -x $(BIN)/pip || { echo "making .venv (about 6 GB with torch; once)"; $(PYTHON) -m venv .venv; }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@test -t 2 && quiet= || quiet=--quiet; $(UV) pip install $$quiet --require-hashes -r requirements.lock
+	@test -t 2 && quiet= || quiet=--quiet; \
+	$(UV) pip install $$quiet --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation -e .
 	@rm -f .venv/.made-from-*
 	@touch $@

@@ -66,17 +66,18 @@ def staging(story: Story) -> None:
     story.chapter("3. Staging")
     story.say("The pull request says what changes, what was measured, and what every gate answered.")
     story.run(f"reconcile pr show {pull_request(story, 'staging')}")
-    story.until(r"trueup\.verified\.staging", why="version 1 has soaked in staging and is verified")
-    story.say("The server answers over HTTP. This digit was in nobody's training data:")
+    story.say("Every gate passed, and staging lets such a version in by itself.")
+    story.until(
+        r"! hold +awaiting-approval", why="version 1 is verified in staging, and production waits for somebody"
+    )
+    story.say("The server of staging answers over HTTP. This digit was in nobody's training data:")
     predict(story, "staging")
 
 
 def production(story: Story) -> None:
     story.chapter("4. Production, by a person's hand")
-    story.until(r"open-pull-request .*production", why="the pull request for production is open")
-    number = pull_request(story, "production")
-    story.run("reconcile --dry-run")
-    story.run(f"reconcile pr approve {number}")
+    story.say("There is no champion to compare with yet, and production's policy leaves that to a person.")
+    story.run(f"reconcile pr approve {pull_request(story, 'production')}")
     story.until(r"trueup\.verified\.production", why="version 1 is verified in production")
     story.run("reconcile status")
 
@@ -119,8 +120,7 @@ def worse(story: Story) -> None:
 def rollback(story: Story) -> None:
     story.chapter("7. Production turns unhealthy")
     story.say("The server of version 2 stops answering. Its release is recent, so the release is to blame.")
-    story.run(f"kill -STOP {server(story, 'production')}")
-    story.until(r"merge-pull-request .*[Rr]oll", why="the rollback is merged")
+    story.run(f"kill -STOP {served(story, 'production')['pids']['serving']}")
     story.until(r"! hold +rejected", why="version 1 serves again")
     story.run("git pull --quiet")
     story.run("cat environments/production/releases/digits.yaml")
@@ -159,9 +159,9 @@ def by_hand(story: Story) -> None:
 
 def ending(story: Story) -> None:
     story.chapter("9. What happened")
-    story.run("reconcile history production/digits")
+    history = story.run("reconcile history production/digits")
     story.say("And at one instant, while version 2 was there: on what evidence, by which pull request?")
-    story.run(f"reconcile history production/digits --at {instant_of_version(story, '2')}")
+    story.run(f"reconcile history production/digits --at {instant_of_version(story, history, '2')}")
     story.run("reconcile status")
 
 
@@ -198,14 +198,15 @@ def pull_request(story: Story, environment: str) -> int:
     raise StoryError(f"no pull request is open for {environment}")
 
 
-def status(story: Story, environment: str) -> dict[str, Any]:
-    rows = json.loads(story.ask("reconcile status --output json"))
-    found: dict[str, Any] = next(row for row in rows if row["environment"] == environment)
+def served(story: Story, environment: str) -> dict[str, Any]:
+    """What the embedded cluster knows of the server there: its address and process ids."""
+    path = story.folder / f".trueup/cluster/{environment}/digits/status.json"
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
 def predict(story: Story, environment: str) -> None:
-    url = status(story, environment)["endpoint"]
+    url = served(story, environment)["endpoint"]
     story.run(f"python ../ask.py {url} models/digits/data/evaluation.csv --row 7")
 
 
@@ -217,18 +218,12 @@ def digests(refusal: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def instant_of_version(story: Story, version: str) -> str:
-    """When that version came to production."""
-    for entry in json.loads(story.ask("reconcile history production/digits --output json")):
-        if entry["version"] == version:
-            return str(entry["since"])
-    raise StoryError(f"production never had version {version}")
-
-
-def server(story: Story, environment: str) -> int:
-    """Process id of what serves there, as the embedded cluster has it."""
-    path = story.folder / f".trueup/cluster/{environment}/digits/status.json"
-    return int(json.loads(path.read_text())["pids"]["serving"])
+def instant_of_version(story: Story, history: str, version: str) -> str:
+    """When that version came, to the second, by the commit that the history names."""
+    found = re.search(rf" v{version} .* ([0-9a-f]{{7}}) ", history)
+    if found is None:
+        raise StoryError(f"the history does not know version {version}")
+    return story.ask(f"git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd {found[1]}").strip()
 
 
 # --- the telling ------------------------------------------------------------------------------------------
@@ -280,6 +275,7 @@ def environment_of(folder: Path) -> dict[str, str]:
         "COLUMNS": "110",
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
+        "TZ": "UTC",
     }
     for place, (key, value) in enumerate(person.items()):
         env |= {f"GIT_CONFIG_KEY_{place}": key, f"GIT_CONFIG_VALUE_{place}": value}
