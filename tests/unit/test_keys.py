@@ -1,0 +1,276 @@
+"""Keys change with their declared inputs and with nothing else: every field of a document is on one side.
+
+A new field of Model, Environment or Release fails here until somebody says which keys it is part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from reconciler.core.base import Subject
+from reconciler.core.desired import DesiredState, ModelSource
+from reconciler.core.documents import (
+    Admission,
+    Compute,
+    Environment,
+    External,
+    Model,
+    Pin,
+    Platform,
+    Rejected,
+    Release,
+    Serving,
+    ServingSnapshot,
+    VerifiedPin,
+)
+from reconciler.core.evidence import CATALOGUE
+from reconciler.planning.judge import Case
+from reconciler.planning.measuring import case_of
+from tests.stories.build import HERE, Story, digest_of_version, instant
+
+STORY = Story(HERE, {"at": "2026-03-02T12:00:00Z", "versions": {"digits": {"v1": {}}}})
+BASE = STORY.main
+SOURCE = BASE.models["digits"]
+STAGING = Subject(environment="staging", model="digits")
+CHAMPION = VerifiedPin(
+    version="2", digest=digest_of_version(2), release=digest_of_version(8), at=instant("2026-03-01T12:00:00Z")
+)
+
+
+def fields(kind: type[BaseModel], *opened: str) -> set[str]:
+    """The dotted names of a document's fields; those in ``opened`` are given field by field."""
+
+    def names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            dotted = f"{prefix}{name}"
+            if dotted not in opened:
+                yield dotted
+                continue
+            inner = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+            yield from (each for one in inner for each in names(one, f"{dotted}."))
+
+    return set(names(kind, ""))
+
+
+def _types(annotation: Any) -> tuple[Any, ...]:
+    return tuple(getattr(annotation, "__args__", ())) or (annotation,)
+
+
+def put(model: Any, dotted: str, value: Any) -> Any:
+    """A copy with one field, however deep, set to ``value``."""
+    name, _, rest = dotted.partition(".")
+    return model.model_copy(update={name: put(getattr(model, name), rest, value) if rest else value})
+
+
+def with_source(source: ModelSource) -> DesiredState:
+    return BASE.model_copy(update={"models": {"digits": source}})
+
+
+def training_key(state: DesiredState) -> str | None:
+    return state.training_key("digits")
+
+
+def evidence_keys(state: DesiredState, **case: Any) -> dict[str, str]:
+    """Measurement -> key, of version 1 against version 2."""
+    pin, image = STORY.pin("digits", 1), state.platform.images.server
+    found: Case = case_of(state, "digits", pin, image, CHAMPION)._replace(**case)
+    return {measurement: found.key(measurement) for measurement in CATALOGUE}
+
+
+# --- the model's document ---------------------------------------------------------------------------------
+
+MODEL_FIELDS: dict[str, tuple[Any, str]] = {
+    # field -> another value, and the keys that it is part of
+    "api_version": ("trueup.dev/v1", ""),
+    "kind": ("Model", ""),
+    "owner": ("another-team", ""),
+    "description": ("other words", ""),
+    "task": ("regression", "evaluate"),
+    "registered_name": ("other", ""),
+    "data.train.pointer": ("data/other.csv.dvc", ""),  # its md5 counts, not where it is
+    "data.evaluation.pointer": ("data/other.csv.dvc", ""),
+    "data.evaluation.target": ("other", "evaluate parity"),
+    "data.evaluation.slices": (("ink",), "evaluate"),
+    "data.evaluation.contract": (None, ""),
+    "training.workflow": ("measure-evaluate-v1", "training"),
+    "training.external": (None, ""),
+    "training.hyperparameters": ({"epochs": 7}, "training"),
+    "training.seed": (1, "training"),
+    "training.compute": (Compute(gpus=1, device="cuda", hours=9), ""),
+    "training.search": (None, ""),
+    "baselines": ({"accuracy": 0.9}, ""),
+    "serving": (Serving(replicas=7), ""),
+    "monitoring": (None, ""),
+    "environments": (("production",), ""),
+    "priority": (9, ""),
+}
+SOURCE_FIELDS: dict[str, tuple[Any, str]] = {
+    "model": (SOURCE.model, ""),
+    "source_tree": ("f" * 40, "training"),
+    "train_md5": ("f" * 32, "training"),
+    "evaluation_md5": ("f" * 32, "evaluate parity"),
+}
+
+
+def test_every_field_of_a_model_is_classified() -> None:
+    opened = ("data", "data.train", "data.evaluation", "training")
+    assert fields(Model, *opened) == MODEL_FIELDS.keys()
+    assert fields(ModelSource) == SOURCE_FIELDS.keys()
+
+
+def changed_keys(state: DesiredState) -> set[str]:
+    before, after = evidence_keys(BASE), evidence_keys(state)
+    changed = {name for name in CATALOGUE if before[name] != after[name]}
+    return changed | ({"training"} if training_key(state) != training_key(BASE) else set())
+
+
+@pytest.mark.parametrize("field", MODEL_FIELDS)
+def test_a_field_of_the_model_changes_the_keys_it_is_part_of(field: str) -> None:
+    value, keys = MODEL_FIELDS[field]
+    state = with_source(SOURCE.model_copy(update={"model": put(SOURCE.model, field, value)}))
+    assert changed_keys(state) == set(keys.split())
+
+
+@pytest.mark.parametrize("field", SOURCE_FIELDS)
+def test_the_files_that_a_model_names_change_the_keys_they_are_part_of(field: str) -> None:
+    value, keys = SOURCE_FIELDS[field]
+    assert changed_keys(with_source(put(SOURCE, field, value))) == set(keys.split())
+
+
+def test_the_recipe_of_the_template_is_part_of_the_training_key() -> None:
+    template = BASE.templates["train-v1"]
+    again = {**BASE.templates, "train-v1": template.model_copy(update={"recipe": "2"})}
+    assert changed_keys(BASE.model_copy(update={"templates": again})) == {"training"}
+    parameters = {**BASE.templates, "train-v1": template.model_copy(update={"parameters": {"more": True}})}
+    assert changed_keys(BASE.model_copy(update={"templates": parameters})) == set()
+
+
+def test_the_parts_of_a_training_key_are_those_that_are_recorded_apart() -> None:
+    """Otherwise "why is it trained again?" would have no answer."""
+    assert BASE.training_inputs("digits").keys() == {"section", "source", "data", "seed", "recipe"}
+    for field, part in {"source_tree": "source", "train_md5": "data"}.items():
+        other = with_source(put(SOURCE, field, "f" * 32)).training_inputs("digits")
+        assert {k for k, v in BASE.training_inputs("digits").items() if other[k] != v} == {part}
+
+
+def test_external_training_has_no_key() -> None:
+    training = SOURCE.model.training.model_copy(
+        update={"workflow": None, "external": External(alias="requested")}
+    )
+    assert (
+        training_key(with_source(SOURCE.model_copy(update={"model": put(SOURCE.model, "training", training)})))
+        is None
+    )
+
+
+# --- the rest of the repository ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", sorted(fields(Environment)))
+def test_no_field_of_an_environment_is_part_of_a_key(field: str) -> None:
+    """An environment is asked what a version must prove, never what a version is."""
+    other = put(BASE.environments["staging"], field, getattr(BASE.environments["production"], field))
+    state = BASE.model_copy(update={"environments": {**BASE.environments, "staging": other}})
+    assert changed_keys(state) == set()
+
+
+def test_no_policy_is_part_of_a_key() -> None:
+    """A policy judges again; it never measures again."""
+    assert changed_keys(BASE.model_copy(update={"policies": {}})) == set()
+
+
+def test_of_the_platform_only_the_server_image_is_part_of_a_key() -> None:
+    named = BASE.platform.images
+    server = named.model_copy(update={"server": "trueup/server@sha256:" + "7" * 64})
+    steps = named.model_copy(update={"steps": "trueup/steps@sha256:" + "7" * 64})
+    for images, keys in ((server, {"parity"}), (steps, set())):
+        platform = BASE.platform.model_copy(update={"images": images})
+        assert changed_keys(BASE.model_copy(update={"platform": platform})) == keys
+    for field in fields(Platform) - {"images"}:
+        other = BASE.platform.model_copy(update={field: None})
+        assert changed_keys(BASE.model_copy(update={"platform": other})) == set()
+
+
+# --- evidence ---------------------------------------------------------------------------------------------
+
+CASE_FIELDS: dict[str, Any] = {
+    "candidate": digest_of_version(9),
+    "champion": digest_of_version(9),
+    "data": "f" * 32,
+    "target": "other",
+    "slices": ("other",),
+    "task": "regression",
+    "server": "other",
+    "change": "serving",
+    "baselines": {"accuracy": 0.1},
+}
+
+
+def test_every_part_of_a_case_is_classified() -> None:
+    assert set(Case._fields) == CASE_FIELDS.keys()
+
+
+@pytest.mark.parametrize("field", CASE_FIELDS)
+@pytest.mark.parametrize("measurement", CATALOGUE)
+def test_an_evidence_key_is_made_of_what_the_catalogue_declares(measurement: str, field: str) -> None:
+    declared = field in CATALOGUE[measurement].inputs
+    changed = (
+        evidence_keys(BASE, **{field: CASE_FIELDS[field]})[measurement] != evidence_keys(BASE)[measurement]
+    )
+    assert changed is declared
+
+
+def test_a_new_recipe_is_another_evidence_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = evidence_keys(BASE)
+    monkeypatch.setitem(CATALOGUE, "evaluate", CATALOGUE["evaluate"]._replace(recipe="2"))
+    after = evidence_keys(BASE)
+    assert before["evaluate"] != after["evaluate"]
+    assert before["parity"] == after["parity"]
+
+
+# --- releases ---------------------------------------------------------------------------------------------
+
+RELEASE = Release(
+    kind="Release",
+    pin=STORY.pin("digits", 1),
+    image=BASE.platform.images.server,
+    serving=ServingSnapshot(),
+    renderer="deployment/v1",
+    admission=Admission(grounds="promotion", judged_at=STORY.at),
+)
+REJECTED = Rejected(digest=digest_of_version(3), version="3", reason="failed", since=STORY.at)
+RELEASE_FIELDS: dict[str, tuple[Any, bool]] = {
+    # field -> another value, and whether it is part of what runs
+    "api_version": ("trueup.dev/v1", False),
+    "kind": ("Release", False),
+    "pin.registry": ("other", True),
+    "pin.name": ("other", True),
+    "pin.version": ("9", False),  # a name; the digest is the identity
+    "pin.digest": (digest_of_version(9), True),
+    "image": ("other@sha256:" + "7" * 64, True),
+    "serving": (ServingSnapshot(replicas=9), True),
+    "renderer": ("deployment/v2", True),
+    "admission": (Admission(grounds="adoption", judged_at=STORY.at, reason="runs"), False),
+    "verified": (CHAMPION, False),
+    "rejected": ((REJECTED,), False),
+}
+
+
+def test_every_field_of_a_release_is_classified() -> None:
+    assert fields(Release, "pin") == RELEASE_FIELDS.keys()
+    assert {f"pin.{name}" for name in Pin.model_fields} <= RELEASE_FIELDS.keys()
+
+
+@pytest.mark.parametrize("field", RELEASE_FIELDS)
+def test_the_identity_of_a_release_is_what_runs(field: str) -> None:
+    value, part = RELEASE_FIELDS[field]
+    assert (put(RELEASE, field, value).digest != RELEASE.digest) is part
+
+
+@pytest.mark.parametrize("field", sorted(ServingSnapshot.model_fields))
+def test_everything_about_serving_is_part_of_a_release(field: str) -> None:
+    assert put(RELEASE, f"serving.{field}", None).digest != RELEASE.digest
