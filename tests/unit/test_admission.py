@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.base import Subject
@@ -620,7 +620,6 @@ def heads(draw: st.DrawFn) -> tuple[Subject, DesiredState]:
     return subject, head
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(heads())
 def test_whatever_the_head_says_only_what_was_proven_gets_in(drawn: tuple[Subject, DesiredState]) -> None:
     subject, head = drawn

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.desired import Policy
@@ -386,7 +386,6 @@ SPOILED: dict[str, Any] = {
 }
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
 @given(gates(), measured(), measured(), st.sampled_from(sorted(SPOILED)))
 def test_no_gate_passes_on_what_was_not_measured_well(one: Gate, whole: Scores, part: Scores, how: str) -> None:
     good = evidence(whole, {"ink": {"thin": part, "thick": whole}})
@@ -394,7 +393,6 @@ def test_no_gate_passes_on_what_was_not_measured_well(one: Gate, whole: Scores, 
     assert ask(one, spoiled).verdict == one.on_missing
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(gates(), measured())
 def test_no_gate_passes_on_stale_evidence(one: Gate, whole: Scores) -> None:
     document = evidence(whole, {"ink": {"thin": whole}}, at=AT - timedelta(days=30, seconds=1))
@@ -402,7 +400,6 @@ def test_no_gate_passes_on_stale_evidence(one: Gate, whole: Scores) -> None:
         assert ask(one, document).verdict == one.on_missing
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(gates(), measured(), st.sampled_from(["champion", "difference"]), st.booleans())
 def test_no_paired_gate_passes_without_the_pair(one: Gate, whole: Scores, part: str, absent: bool) -> None:
     nothing = None if absent else Estimate(value=None, n=2000)
