@@ -110,6 +110,7 @@ instants = st.sampled_from([0, 1, 60, 600, 1800, 86_400, 86_401, 40 * 86_400, -6
     lambda seconds: NOON - timedelta(seconds=seconds)
 )
 rarely = st.integers(0, 9).map(lambda n: n == 9)
+mostly = st.integers(0, 3).map(lambda n: n != 3)
 numbers = st.sampled_from([0.0, 0.5, 0.9, 0.95, 1.0, None, float("nan"), float("inf")])
 
 # --- Git --------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def environments(draw: DrawFn, earlier: tuple[str, ...], name: str) -> Environme
         namespace=name,
         promotion=Promotion(
             merge=merge,  # type: ignore[arg-type]
-            approvals=draw(st.integers(0 if merge == "auto" else 1, 2)),
+            approvals=draw(st.integers(0, 2)),
             soak=timedelta(minutes=draw(st.sampled_from([0, 10]))),
             on_unadmitted=draw(st.sampled_from(["hold", "revert"])),
         ),
@@ -172,7 +173,7 @@ def models(draw: DrawFn, name: str, known: tuple[str, ...]) -> ModelSource:
             if external
             else Training(workflow="train-v1"),
             serving=draw(st.sampled_from([Serving(), Serving(replicas=2), "none"])),
-            environments=draw(_some(known)),
+            environments=known if draw(mostly) else draw(_some(known)),
             priority=draw(st.integers(-1, 1)),
         ),
         source_tree=draw(st.sampled_from(["a" * 40, "b" * 40])),
@@ -201,7 +202,7 @@ def desired_states(draw: DrawFn) -> DesiredState:
 def releases(draw: DrawFn, desired: DesiredState, subject: Subject) -> Release:
     """A pin whose rendered digest is right; everything else about it may be anybody's work."""
     environment, model = desired.environments[subject.environment], desired.models[subject.model].model
-    version = draw(st.sampled_from(VERSIONS))
+    version = draw(st.sampled_from(VERSIONS[:2]))
     past = draw(st.sampled_from(VERSIONS))
     rejected = Rejected(digest=digest_of_version(past), version=past, reason="failed", since=NOON)
     draft = Release(
@@ -228,7 +229,7 @@ def releases(draw: DrawFn, desired: DesiredState, subject: Subject) -> Release:
             release=draft.model_copy(update={"pin": verified}).digest,
             at=draw(instants),
         )
-        draft = draft.model_copy(update={"verified": champion})
+        draft = draft.model_copy(update={"champion": champion})
     files = render(subject.environment, environment, subject.model, draft)
     rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
     return draft.model_copy(update={"admission": draft.admission.model_copy(update={"rendered": rendered})})
@@ -280,7 +281,7 @@ def evidence(draw: DrawFn, desired: DesiredState, model: str, version: str, cham
     name = {"evaluate": "accuracy", "parity": "agreement"}[measurement]
     scores = Scores(candidate=draw(estimates()), champion=draw(estimates()), difference=draw(estimates()))
     good = Estimate(value=1.0, n=1000, low=0.0, high=0.1)
-    if draw(st.booleans()):
+    if draw(mostly):
         scores = Scores(candidate=good, champion=good, difference=good)
     return Evidence(
         measurement=measurement,
@@ -303,19 +304,19 @@ def registered_models(
 ) -> RegisteredModel:
     """Versions with or without our tags; what their evidence marks lead to goes into ``stored``."""
     found = []
-    for number in VERSIONS[: draw(st.integers(0, len(VERSIONS)))]:
+    for number in VERSIONS[: draw(st.sampled_from([3, 2, 3, 1, 0]))]:
         tags: dict[str, str] = {}
         if not draw(rarely):
             tags[TAG_DIGEST] = digest_of_version(number)
-        if draw(st.booleans()):
+        if draw(mostly):
             tags[TAG_KEY] = desired.training_key(model) or "0" * 12
             tags[TAG_INPUTS] = canonical_json(desired.training_inputs(model))
         for name in desired.environments:
             release = desired.releases.get(f"{name}/{model}")
-            if release is not None and release.pin.version == number and draw(st.booleans()):
+            if release is not None and release.pin.version == number and draw(mostly):
                 tags[verified_tag(name)] = str(VerifiedMark(release=release.digest, at=draw(instants)))
         for champion in (NO_CHAMPION, *map(digest_of_version, VERSIONS)):
-            if draw(st.booleans()):
+            if draw(mostly):
                 document = draw(evidence(desired, model, number, champion))
                 mark = mark_of(document, number)
                 tags[evidence_tag(document.measurement, document.key)] = str(mark)
@@ -399,16 +400,16 @@ def pull_requests(
 @st.composite
 def workloads(draw: DrawFn, desired: DesiredState, subject: Subject) -> Workload:
     release = desired.releases.get(str(subject))
-    digests = [sha256("something else"), *([release.digest] * 3 if release else [])]
+    digests = [*([release.digest] * 4 if release else []), sha256("something else")]
     applied = draw(st.sampled_from(digests))
     return Workload(
         environment=subject.environment,
         model=subject.model,
         namespace=subject.environment,
         release=applied,
-        health=draw(st.sampled_from(["Progressing", "Healthy", "Healthy", "Degraded", "Aborted", "Missing"])),
+        health=draw(st.sampled_from(["Healthy", "Healthy", "Progressing", "Degraded", "Aborted", "Missing"])),
         since=draw(instants),
-        serving=draw(st.sampled_from([applied, ""])),
+        serving=draw(st.sampled_from([applied, applied, applied, ""])),
         objects=(f"Deployment/{subject.model}", f"Service/{subject.model}"),
         drifted=("spec.replicas",) if draw(rarely) else (),
     )
@@ -432,7 +433,11 @@ def worlds(draw: DrawFn) -> World:
         if draw(st.integers(0, 4)) == 0
     ]
     strangers = [Subject(environment="gone", model="digits")] if draw(rarely) else []
-    running = {str(s): draw(workloads(desired, s)) for s in [*subjects, *strangers] if not draw(rarely)}
+    running = {
+        str(subject): draw(workloads(desired, subject))
+        for subject in [*subjects, *strangers]
+        if draw(mostly if str(subject) in desired.releases else rarely)
+    }
     swept = Swept(
         at=NOON,
         registries={"default": gap("registry default") if draw(rarely) else RegistrySweep(models=registered)},
