@@ -166,7 +166,7 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
         evidence(scores(0.5), case=FIRST),
         FIRST,
         "block",
-        "not 0.5 >= 0.9; no champion",
+        "no champion to compare with",
     ),
     # against the baseline
     "baseline kept": (
