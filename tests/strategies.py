@@ -136,12 +136,12 @@ def environments(draw: DrawFn, earlier: tuple[str, ...], name: str) -> Environme
     merge = draw(st.sampled_from(["auto", "manual"]))
     return Environment(
         kind="Environment",
-        promotes_from=PromotesFrom(**{kind: upstream}) if upstream else None,  # type: ignore[arg-type]
+        promotes_from=PromotesFrom(**{kind: upstream}) if upstream else None,
         policy=draw(st.sampled_from(["open", "strict"])),
         alias=name,
         namespace=name,
         promotion=Promotion(
-            merge=merge,  # type: ignore[arg-type]
+            merge=merge,
             approvals=draw(st.integers(0, 2)),
             soak=timedelta(minutes=draw(st.sampled_from([0, 10]))),
             on_unadmitted=draw(st.sampled_from(["hold", "revert"])),
@@ -252,7 +252,7 @@ def pinned_states(draw: DrawFn) -> DesiredState:
                 exceptions[str(subject)] = Exceptions(
                     kind="Exceptions", holds=(HoldOrder(reason="audit"),), waivers=(waiver,)
                 )
-    problems = ()
+    problems: tuple[Problem, ...] = ()
     if draw(rarely):
         name = draw(st.sampled_from(sorted(desired.models)))
         problems = (Problem(path=f"models/{name}/model.yaml", line=1, what="does not parse", model=name),)
@@ -381,7 +381,7 @@ def pull_requests(
     ours = not draw(rarely)
     return PullRequest(
         number=number,
-        state=state,  # type: ignore[arg-type]
+        state=state,
         branch=branch_of(intent, subject),
         head=head,
         title=f"{intent} {subject}",

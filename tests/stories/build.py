@@ -416,7 +416,7 @@ class Story:
         )
         return PullRequest(
             number=number,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             branch=branch_of(intent, subject),
             head=head[:40],
             title=f"{intent} {subject}",
@@ -467,7 +467,7 @@ class Story:
                     outputs = {"evidence-uri": uri, "evidence-sha256": digest}
         return WorkflowRun(
             name=f"{'train' if train else 'measure-evaluate'}-{model}-{key}-{attempt}",
-            phase=phase,  # type: ignore[arg-type]
+            phase=phase,
             labels=labels,
             progress=progress,
             message=message,
@@ -495,7 +495,7 @@ class Story:
             model=subject.model,
             namespace=subject.environment,
             release=digest,
-            health=health,  # type: ignore[arg-type]
+            health=health,
             since=instant(since),
             message=message,
             serving=digest if health == "Healthy" else "",
