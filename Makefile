@@ -71,7 +71,7 @@ check: setup  ## Format, lint, types, layers, and whether documents and generate
 
 generate: setup  ## Rewrite what `make check` compares: workflows/rendered, docs/schemas, generated pages
 	@$(BIN)/ruff format --quiet .
-	@$(BIN)/python -m workflows.templates
+	@$(BIN)/python -m workflows.templates --write
 	@$(BIN)/python docs/generate.py
 
 lock: setup  ## Resolve pyproject.toml again into requirements.lock (UPGRADE=1 takes newer versions)

@@ -7,7 +7,7 @@ not written a second time inside. :data:`KINDS` is the one list; a new kind is o
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -171,14 +171,29 @@ class Freeze(Frozen):
             return today in self.days and begin <= now < finish
         return (today in self.days and now >= begin) or (yesterday in self.days and now < finish)
 
+    def ends(self, at: datetime) -> datetime:
+        """When the window that is open at ``at`` closes: local wall-clock time, so daylight saving counts."""
+        if self.end is not None:
+            return self.end
+        local = at.astimezone(ZoneInfo(self.time_zone))
+        finish = time.fromisoformat(self.to)
+        day = local.date() if local.time().replace(tzinfo=None) < finish else local.date() + timedelta(days=1)
+        return datetime.combine(day, finish, ZoneInfo(self.time_zone))
+
 
 _DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
+Merge = Literal["auto", "manual"]
+"""Who merges what is admitted and approved: ``auto``: trueup, at the judged head. ``manual``: a person."""
+
+
 class Promotion(Frozen):
-    merge: Literal["auto", "manual"] = "manual"
+    merge: Merge = Field(
+        default="auto", description="Who merges what is admitted and approved: trueup, or a person."
+    )
     approvals: Annotated[int, Field(ge=0, le=20)] = Field(
-        default=1, description="Approvals by people other than the pull request's author. `auto` may have 0."
+        default=1, description="Approvals of the head that are needed, by people other than its author."
     )
     soak: Duration = Field(default_factory=lambda: parse_duration("10m"))
     freeze: tuple[Freeze, ...] = ()
@@ -186,18 +201,12 @@ class Promotion(Frozen):
         default="hold", description="What to do about a pin that was merged without being admissible."
     )
 
-    @model_validator(mode="after")
-    def _someone_decides(self) -> Self:
-        if self.merge == "manual" and self.approvals < 1:
-            raise ValueError("merge: manual needs approvals of at least 1; with 0 nobody would ever decide")
-        return self
-
 
 class Rollback(Frozen):
     on: tuple[Literal["unhealthy", "aborted"], ...] = ("unhealthy", "aborted")
     for_: Duration = Field(default_factory=lambda: parse_duration("1m"), alias="for")
     window: Duration = Field(default_factory=lambda: parse_duration("24h"))
-    merge: Literal["auto", "manual"] = "manual"
+    merge: Merge = Field(default="manual", description="Who merges a rollback that trueup proposes.")
 
 
 class Limits(Frozen):
@@ -341,7 +350,7 @@ class Model(Document):
     """One model: where its data, code and versions are, how it trains, serves, and where it may go."""
 
     kind: Literal["Model"]
-    owner: str
+    owner: str = Field(description="Whom people ask. For people: nothing is decided by it.")
     description: str = ""
     task: Literal["classification", "regression"]
     registered_name: RegisteredName
@@ -428,8 +437,9 @@ class Release(Document):
     serving: ServingSnapshot | Literal["none"]
     renderer: Literal["deployment/v1"]
     admission: Admission
-    verified: VerifiedPin | None = Field(
-        default=None, description="The environment's champion when this pin was proposed."
+    champion: VerifiedPin | None = Field(
+        default=None,
+        description="The environment's champion when this pin was proposed: what it was compared with.",
     )
     rejected: tuple[Rejected, ...] = ()
 
@@ -581,15 +591,6 @@ KINDS: dict[str, Kind] = {
         GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"
     ),
 }
-
-
-def kind_of(path: str) -> tuple[str, dict[str, str]] | None:
-    """The kind that a file at ``path`` must be, and the names its path gives; None for other files."""
-    for name, kind in KINDS.items():
-        match = kind.path.match(path)
-        if match:
-            return name, match.groupdict()
-    return None
 
 
 def release_path(environment: str, model: str) -> str:

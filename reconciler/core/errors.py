@@ -51,7 +51,7 @@ class Problem(Frozen):
     """One thing that is wrong with one document, for people to read.
 
     ``environment`` and ``model`` name the subjects that the problem hides: a document that does not
-    parse is a Gap for them, and for nobody else. Both empty means that it hides everything.
+    parse hides them, and nobody else. Both empty means that it hides everything.
     """
 
     path: str

@@ -134,7 +134,7 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error"]
 
 
 class WorkflowRun(Frozen):
-    """One run that carries our labels. ``ran`` names the tasks that really ran (not skipped)."""
+    """One run that carries our labels."""
 
     name: str
     phase: Phase

@@ -17,7 +17,8 @@ from reconciler.core.observed import Gap, Intent, Marker
 
 # --- verdicts ---------------------------------------------------------------------------------------------
 
-Outcome_ = Literal["pass", "review", "block"]
+Answer = Literal["pass", "review", "block"]
+"""Of a gate, or of everything that was asked: it may go, a person decides, it may not go."""
 
 
 class GateVerdict(Frozen):
@@ -25,7 +26,7 @@ class GateVerdict(Frozen):
 
     gate: str
     metric: str
-    verdict: Outcome_
+    verdict: Answer
     why: str
     value: float | None = None
     n: int = 0
@@ -58,7 +59,7 @@ class Verdict(Frozen):
     inputs: str = ""
 
     @property
-    def verdict(self) -> Outcome_:
+    def verdict(self) -> Answer:
         said = {g.verdict for g in self.gates} | {o.verdict for o in self.objections}
         return "block" if "block" in said else "review" if "review" in said else "pass"
 
@@ -190,7 +191,6 @@ class ApplyManifests(Act):
     cluster: str
     namespace: str
     release: str
-    rendered: str
     manifests: dict[str, str] = Field(description="File name -> YAML, exactly as committed.")
 
 

@@ -17,7 +17,7 @@ from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
 from reconciler.core.plan import Objection, Verdict
-from reconciler.planning.judge import JUDGE, Case, case_of, judge, measurements
+from reconciler.planning.judge import JUDGE, NO_CHAMPION, Case, case_of, judge, measurements
 from reconciler.planning.renderers import render
 from reconciler.planning.view import View
 
@@ -202,7 +202,7 @@ class _Pin:
             if self.new != self.old.model_copy(update=lifted):
                 what = "changes `admission` or `verified` of a pin that stays: these are records"
                 yield Objection(code="record-edited", what=what)
-        elif self.new.verified != self.view.champion(self.subject):
+        elif self.new.champion != self.view.champion(self.subject):
             yield Objection(code="not-ours", what="`verified` is not the environment's champion")
 
     def _same_pin(self) -> bool:
@@ -263,9 +263,14 @@ class _Pin:
             objections.append(
                 Objection(code="not-ours", what="was judged by another policy than the base has now")
             )
-        if self.bundle is not None and any(
-            trusted.get(measurement) != evidence for measurement, evidence in self.bundle.evidence.items()
-        ):
+        sources = {kind: str(version.mark(kind, case.key(kind))) for kind in trusted}
+        expected = EvidenceBundle(
+            candidate=self.new.pin.digest,
+            champion=None if case.champion == NO_CHAMPION else case.champion,
+            evidence=trusted,
+            sources=sources,
+        )
+        if self.bundle is not None and self.bundle != expected:
             objections.append(
                 Objection(
                     code="evidence-edited", what="the evidence file is not what the registry's marks name"
@@ -339,7 +344,7 @@ class _Pin:
                 code="rollback-of-rollback", what="what is pinned is itself a rollback", verdict="review"
             )
         mark_at = self.view.verified_at(self.subject.environment, self.new)
-        copied = self.old.verified is not None and self.old.verified.release == self.new.digest
+        copied = self.old.champion is not None and self.old.champion.release == self.new.digest
         if mark_at is None and not copied:
             yield Objection(
                 code="never-verified",

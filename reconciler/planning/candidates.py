@@ -97,7 +97,7 @@ def _newly_trained(
         return hold(
             "not-trained",
             subject,
-            f"no version of training key {key} yet; the training of {subject.model} makes it",
+            f"no version of training key {key} yet; see what is said of {subject.model} itself",
         )
     usable = [v for v in trained if not (release and v.digest and release.rejects(v.digest))]
     if not usable:

@@ -40,6 +40,7 @@ HOLDS: dict[str, Meaning] = {
     "release-in-flight": Meaning("The release before is neither verified nor failed."),
     # pull requests
     "awaiting-approval": Meaning("The pull request waits for approvals.", person=True),
+    "awaiting-merge": Meaning("The pull request is admitted and approved; a person merges it.", person=True),
     "frozen": Meaning("A freeze window is open."),
     "closed-by-person": Meaning("A person closed this proposal; it is not opened again.", person=True),
     "foreign-commits": Meaning("Somebody else's commits are on our branch; it is left to them.", person=True),

@@ -199,12 +199,13 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
     champion = scores.champion if scores.champion and scores.champion.usable else None
     shown = scores.candidate
     said: list[str] = []
+    closed: list[str] = []
     verdict: Literal["pass", "review", "block"] = "pass"
 
     def fail(how: Literal["review", "block"], why: str) -> None:
         nonlocal verdict
         verdict = "block" if "block" in (how, verdict) else "review"
-        said.append(why)
+        closed.append(why)
 
     if gate.op is not None and gate.threshold is not None:
         text = f"{_show(candidate)} {gate.op} {_show(gate.threshold)}"
@@ -221,7 +222,8 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
             fail(gate.on_no_champion, "no champion to compare with")
     elif gate.versus is not None:
         shown = _versus_champion(gate, where, scores, said, fail)
-    why = f"{where}: {'; '.join(said)}" if where else "; ".join(said)
+    why = "; ".join(closed + said)
+    why = f"{where}: {why}" if where else why
     return GateVerdict(
         gate=gate.name,
         metric=gate.metric,
@@ -257,14 +259,20 @@ def _versus_champion(gate: Gate, where: str, scores: Scores, said: list[str], fa
         f"{_signed(delta)}, interval [{_signed(difference.low)}, {_signed(difference.high)}], n {difference.n}"
     )
     if gate.versus.max_drop is not None:
-        good, limit = difference.low >= -gate.versus.max_drop, f"drop up to {_show(gate.versus.max_drop)}"
+        good, limit = (
+            difference.low >= -gate.versus.max_drop,
+            f"drop of more than {_show(gate.versus.max_drop)}",
+        )
     else:
         assert gate.versus.max_rise is not None
-        good, limit = difference.high <= gate.versus.max_rise, f"rise up to {_show(gate.versus.max_rise)}"
+        good, limit = (
+            difference.high <= gate.versus.max_rise,
+            f"rise of more than {_show(gate.versus.max_rise)}",
+        )
     if good:
         said.append(text)
     else:
-        fail(gate.on_fail, f"{text}; it cannot be ruled out that it is worse than a {limit}")
+        fail(gate.on_fail, f"{text}; a {limit} cannot be ruled out")
     return difference
 
 

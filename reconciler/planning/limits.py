@@ -65,7 +65,9 @@ def _once_each(decisions: Decisions) -> Decisions:
         for action in decision.actions:
             if action.key in seen:
                 what = action.name if isinstance(action, SubmitWorkflow) else "the same"
-                holds.append(hold("measuring", subject, f"{what} is done for another environment"))
+                holds.append(
+                    hold("measuring", subject, f"{what} is asked for by another environment in this tick")
+                )
                 continue
             seen.add(action.key)
             actions.append(action)
@@ -84,9 +86,7 @@ def _trip(
     count = sum(is_one(a) for s, d in decisions.items() if s.environment == environment for a in d.actions)
     if count <= limit:
         return decisions
-    sentence = (
-        f"{environment}: {count} at once, and limits.{what} is {limit}; raise it in a commit if this is meant"
-    )
+    sentence = f"{environment}: {count} {what} at once, and limits.{what} is {limit}; raise it if this is meant"
     tripped.append(sentence)
     return _without(decisions, environment, is_one, lambda s: hold("tripwire", s, sentence))
 

@@ -65,7 +65,7 @@ def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: E
         serving=wanted.serving,
         renderer=wanted.renderer,
         admission=Admission(grounds="promotion", judged_at=view.at),
-        verified=view.champion(subject),
+        champion=view.champion(subject),
         rejected=pinned.rejected if pinned else (),
     )
     return with_digests(view, subject, draft, policy=view.policy(subject).digest, bundle=bundle)
@@ -90,6 +90,7 @@ def _wish(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundl
         headline=f"{what} of {subject.model} for {subject.environment}{instead}",
         reason=f"{what} of {subject.model} is the candidate and its gates do not block it",
         approvals=max(promotion.approvals, 1 if verdict.verdict == "review" else 0),
+        merge=promotion.merge,
         frozen=True,
         lineage=_lineage(wanted),
     )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler.core.base import Subject
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.canonical import dump_document
 from reconciler.core.desired import DesiredState, blob_id
-from reconciler.core.documents import Release, evidence_path, release_path, rendered_folder
+from reconciler.core.documents import Merge, Release, evidence_path, release_path, rendered_folder
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import Gap, Intent, Marker, PullRequest, branch_of
 from reconciler.core.plan import (
@@ -34,7 +34,8 @@ from reconciler.planning.view import View
 class Wish(NamedTuple):
     """A pull request that should exist. ``release`` is None where the pin is to be removed.
 
-    ``approvals`` are those that are needed before it merges; ``frozen`` whether freeze windows hold it.
+    ``approvals`` are those that are needed before it merges, ``merge`` says who merges it then, and ``frozen``
+    whether freeze windows hold it.
     """
 
     subject: Subject
@@ -47,6 +48,7 @@ class Wish(NamedTuple):
     headline: str
     reason: str
     approvals: int
+    merge: Merge
     frozen: bool
     lineage: dict[str, str]
     asked_by: str = ""
@@ -194,12 +196,6 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
             # Not what we would write now: rebuilt rather than argued about.
             return act(_update(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}"))
         return wait(refusal(subject, verdict, f"#{number}"))
-    if wish.frozen:
-        window = next((w for w in view.environment(subject).promotion.freeze if w.active(view.at)), None)
-        if window is not None:
-            return wait(
-                hold("frozen", subject, f"#{number} waits for the end of a freeze window: {window.reason}")
-            )
     people = sorted({a.by for a in existing.approvals if a.head == existing.head and a.by != existing.author})
     needed = wish.approvals - len(people)
     if needed > 0:
@@ -215,6 +211,15 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
                 verdict,
             )
         )
+    if wish.frozen:
+        window = next((w for w in view.environment(subject).promotion.freeze if w.active(view.at)), None)
+        if window is not None:
+            end = show_instant(window.ends(view.at))
+            return wait(
+                hold(
+                    "frozen", subject, f"#{number} waits for the end of a freeze window, {end}: {window.reason}"
+                )
+            )
     if existing.draft:
         return act(
             ReadyPullRequest(
@@ -226,6 +231,15 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
             )
         )
     approved = f", approved by {', '.join(people)}" if people else ""
+    if wish.merge == "manual":
+        return wait(
+            hold(
+                "awaiting-merge",
+                subject,
+                f"#{number} is admitted{approved}; a person merges it: `reconcile pr merge {number}`",
+                verdict,
+            )
+        )
     return act(
         MergePullRequest(
             key=f"merge-pull-request #{number} {existing.head}",
@@ -290,7 +304,8 @@ def _summary(view: View, wish: Wish, extra_note: str) -> Summary:
 def _merges(view: View, wish: Wish) -> str:
     windows = len(view.environment(wish.subject).promotion.freeze) if wish.frozen else 0
     unless = ", outside freeze windows" if windows else ""
-    if wish.approvals:
-        people = "a person approves" if wish.approvals == 1 else f"{wish.approvals} people approve"
-        return f"trueup merges it when {people} it{unless}."
-    return f"trueup merges it by itself{unless}."
+    people = "a person approves" if wish.approvals == 1 else f"{wish.approvals} people approve"
+    if wish.merge == "manual":
+        return f"A person merges it{f', when {people} it' if wish.approvals else ''}{unless}."
+    when = f"when {people} it" if wish.approvals else "by itself"
+    return f"trueup merges it {when}{unless}."

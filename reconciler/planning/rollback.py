@@ -75,7 +75,7 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
     draft = target.model_copy(
         update={
             "admission": Admission(grounds="rollback", judged_at=view.at, reason=reason),
-            "verified": view.champion(subject),
+            "champion": view.champion(subject),
             "rejected": (*release.rejected, blame),
         }
     )
@@ -83,7 +83,6 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
     verdict = admit_subject(
         view.desired, with_release(view.desired, subject, back, None), view.observed, subject
     )
-    automatic = environment.rollback.merge == "auto" and verdict.verdict == "pass"
     return Wish(
         subject=subject,
         intent="rollback",
@@ -94,7 +93,8 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
         title=f"Roll back {subject.model} in {subject.environment} to version {target.pin.version}",
         headline=f"version {release.pin.version} of {subject.model} in {subject.environment}: {reason}",
         reason=f"version {release.pin.version} is {reason}",
-        approvals=0 if automatic else 1,
+        approvals=0 if verdict.verdict == "pass" else 1,
+        merge=environment.rollback.merge,
         frozen=False,
         lineage={"back to": target.pin.digest, "rejected": blame.digest},
         asked_by=asked_by,
@@ -121,10 +121,10 @@ def by_hand(
 
 def _targets(view: View, subject: Subject, release: Release, history: PinHistory) -> Iterator[Release]:
     """Earlier releases, newest first, that may serve again."""
-    known = {release.verified.release} if release.verified else set()
+    known = {release.champion.release} if release.champion else set()
     for past in history.past:
-        if past.verified:
-            known.add(past.verified.release)
+        if past.champion:
+            known.add(past.champion.release)
     for past in history.past:
         verified = past.digest in known or view.verified_at(subject.environment, past) is not None
         usable = past.digest != release.digest and not release.rejects(past.pin.digest, past.digest)

@@ -85,7 +85,12 @@ def submission(
         name=name,
         template=template,
         commit=view.desired.revision,
-        parameters={"model": subject.model, "commit": view.desired.revision, **parameters},
+        parameters={
+            "model": subject.model,
+            "commit": view.desired.revision,
+            "image": view.desired.platform.images.steps,
+            **parameters,
+        },
         labels=labels,
         deadline=deadline,
     )

@@ -11,7 +11,7 @@ from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import Decision, act, wait
 from reconciler.planning.holds import hold
 from reconciler.planning.releases import mark_version
-from reconciler.planning.renderers import render, rendered_digest
+from reconciler.planning.renderers import render
 from reconciler.planning.view import View
 
 
@@ -85,7 +85,6 @@ def _apply(view: View, subject: Subject, release: Release, why: str) -> ApplyMan
         cluster=environment.cluster,
         namespace=environment.namespace,
         release=release.digest,
-        rendered=rendered_digest(manifests),
         manifests=manifests,
     )
 

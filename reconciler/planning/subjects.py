@@ -129,7 +129,8 @@ def _removal(view: View, subject: Subject, release: Release) -> Wish:
         title=f"Remove {subject.model} from {subject.environment}",
         headline=why,
         reason=why,
-        approvals=max(view.environment(subject).promotion.approvals, 1),
+        approvals=view.environment(subject).promotion.approvals,
+        merge="manual",
         frozen=True,
         lineage={"removes": release.pin.digest},
     )

@@ -96,7 +96,7 @@ class View:
             return None
         at = self.verified_at(environment, release)
         if at is None:
-            before = release.verified
+            before = release.champion
             return None if before and release.rejects(before.digest, before.release) else before
         return VerifiedPin(
             version=release.pin.version, digest=release.pin.digest, release=release.digest, at=at

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.plan import GateVerdict, Outcome_
+from reconciler.core.plan import Answer, GateVerdict
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 
 HEAD = ("GATE", "ASKED", "VALUE", "CHAMPION", "INTERVAL", "N", "VERDICT")
-STYLES: dict[Outcome_, Style] = {"pass": "good", "review": "warn", "block": "bad"}
-SEVERITY: dict[Outcome_, int] = {"block": 0, "review": 1, "pass": 2}
+STYLES: dict[Answer, Style] = {"pass": "good", "review": "warn", "block": "bad"}
+SEVERITY: dict[Answer, int] = {"block": 0, "review": 1, "pass": 2}
 
 
 def number(value: float | None) -> str:

@@ -85,7 +85,7 @@ def entries(
     for change in reversed(changes):
         if not real or _identity(real[-1]) != _identity(change):
             real.append(change)
-    copies = [change.release.verified for change in changes if change.release and change.release.verified]
+    copies = [change.release.champion for change in changes if change.release and change.release.champion]
     verified = {copy.release: copy.at for copy in copies}
     for release in {change.release.digest: change.release for change in real if change.release}.values():
         at = _marked(release, registries, environment)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from reconciler.core.base import format_instant
+from reconciler.core.base import Subject, format_instant
 from reconciler.core.plan import Hold, Plan
 from reconciler.loop import Ticked, run_once
 from tests.doubles.calls import Around
@@ -50,12 +50,25 @@ def converge(
         ticks += bool(plan.actions)
         story.append(f"-- tick at {format_instant(plan.at)}\n{said(ticked)}")
         done.update(o.key for o in ticked.outcomes if o.result in ("done", "already"))
-        if world.settle() or plan.actions:
+        if world.settle() or plan.actions or merge_as_asked(world, plan):
             continue
         if not any(hold.code in WAITING for hold in plan.holds):
             return Ran(ticks, done, plan, "\n".join(story))
         world.wait(JUMP)
     raise AssertionError("\n".join([*story[-5:], f"no rest within {limit} ticks"]))
+
+
+def merge_as_asked(world: World, plan: Plan) -> bool:
+    """A person merges what waits for nothing else; whether there was anything."""
+    waiting = {hold.subject for hold in plan.holds if hold.code == "awaiting-merge"}
+    numbers = [
+        number
+        for number, pull in world.forge.sweep().open.items()
+        if pull.marker and Subject(environment=pull.marker.environment, model=pull.marker.model) in waiting
+    ]
+    for number in numbers:
+        world.forge.merge_as_person(number)
+    return bool(numbers)
 
 
 def said(ticked: Ticked) -> str:

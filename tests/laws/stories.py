@@ -12,10 +12,10 @@ from tests.doubles.documents import environment, model, shipped
 from tests.doubles.world import World
 from tests.laws.driving import converge
 
-MANUAL = {"merge": "manual", "approvals": 1, "soak": "10m", "onUnadmitted": "revert"}
+APPROVED = {"merge": "auto", "approvals": 1, "soak": "10m", "onUnadmitted": "revert"}
 ENVIRONMENTS = {
     **environment("staging"),
-    **environment("production", promotes_from=("staging",), promotion=MANUAL),
+    **environment("production", promotes_from=("staging",), promotion=APPROVED),
 }
 
 

@@ -67,7 +67,7 @@ def settings_(draw: st.DrawFn) -> Setting:
         changes: dict[str, Any] = {
             "policy": draw(st.sampled_from(["dev", "staging", "production"])),
             "promotion": {
-                "merge": "manual" if approvals else "auto",
+                "merge": draw(st.sampled_from(["auto", "manual"])),
                 "approvals": approvals,
                 "soak": soak,
                 "onUnadmitted": draw(st.sampled_from(["hold", "revert"])),

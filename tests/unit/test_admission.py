@@ -238,7 +238,7 @@ def rejected_list_edited() -> DesiredState:
 def champion_forged() -> DesiredState:
     release, bundle = _good()
     forged = VerifiedPin(version="3", digest=digest_of_version(3), release=release.digest, at=STORY.at)
-    return sealed(PRODUCTION, edited(release, verified=forged), bundle)
+    return sealed(PRODUCTION, edited(release, champion=forged), bundle)
 
 
 def champion_of_a_pin_forged() -> DesiredState:
@@ -246,7 +246,7 @@ def champion_of_a_pin_forged() -> DesiredState:
     release, bundle = BASE.releases[str(STAGING)], BASE.bundles[str(STAGING)]
     target, _ = _bad()
     forged = VerifiedPin(version="3", digest=digest_of_version(3), release=target.digest, at=STORY.at)
-    return with_release(BASE, STAGING, edited(release, verified=forged), bundle)
+    return with_release(BASE, STAGING, edited(release, champion=forged), bundle)
 
 
 def grounds_of_a_pin_forged() -> DesiredState:
@@ -445,7 +445,7 @@ def test_serving_the_champion_differently_asks_the_light_gates_alone() -> None:
     release = base.releases[str(STAGING)]
     champion = STORY.view_at(base, STORY.at, STAGING).champion(STAGING)
     serving = base.models["digits"].model.serving_in("staging")
-    again = edited(release, serving=serving, verified=champion)
+    again = edited(release, serving=serving, champion=champion)
     bundle = EvidenceBundle(candidate=release.pin.digest, champion=release.pin.digest, evidence={})
     verdict = verdict_of(sealed(STAGING, again, bundle, base), base)
     assert (verdict.verdict, verdict.gates) == ("pass", ())
@@ -488,7 +488,7 @@ def test_a_rollback_of_a_rollback_is_for_a_person() -> None:
     entry = Rejected(digest=release.pin.digest, version="1", reason="worse", since=STORY.at)
     champion = STORY.view_at(lifted, STORY.at, STAGING).champion(STAGING)
     target, _ = parts(BASE, STAGING)
-    forth = edited(target, admission=release.admission, rejected=(entry,), verified=champion)
+    forth = edited(target, admission=release.admission, rejected=(entry,), champion=champion)
     verdict = verdict_of(sealed(STAGING, forth, None, lifted), lifted)
     assert [(o.code, o.verdict) for o in verdict.objections] == [("rollback-of-rollback", "review")]
 
@@ -506,7 +506,7 @@ def test_a_rollback_brings_back_the_image_that_was_verified() -> None:
     )
     back, _ = parts(proposed(STAGING, 0, "rollback"), STAGING)
     champion = STORY.view_at(newer, STORY.at, STAGING).champion(STAGING)
-    head = sealed(STAGING, edited(back, verified=champion), None, newer)
+    head = sealed(STAGING, edited(back, champion=champion), None, newer)
     assert verdict_of(head, newer).verdict == "pass"
 
 
@@ -600,7 +600,7 @@ def heads(draw: st.DrawFn) -> tuple[Subject, DesiredState]:
                 [release.serving, release.serving, release.serving.model_copy(update={"replicas": 9}), "none"]
             )
         ),
-        "verified": draw(st.sampled_from([champion, champion, old.verified, forged, None])),
+        "champion": draw(st.sampled_from([champion, champion, old.champion, forged, None])),
         "rejected": draw(st.sampled_from([(), old.rejected, (*old.rejected, blame)])),
         "image": draw(st.sampled_from([release.image, release.image, "mine/server@sha256:" + "6" * 64])),
         "admission": release.admission.model_copy(

@@ -28,8 +28,7 @@ from reconciler.core.documents import (
     VerifiedPin,
 )
 from reconciler.core.evidence import CATALOGUE
-from reconciler.planning.judge import Case
-from reconciler.planning.measuring import case_of
+from reconciler.planning.judge import Case, case_of
 from tests.stories.build import HERE, Story, digest_of_version, instant
 
 STORY = Story(HERE, {"at": "2026-03-02T12:00:00Z", "versions": {"digits": {"v1": {}}}})
@@ -255,7 +254,7 @@ RELEASE_FIELDS: dict[str, tuple[Any, bool]] = {
     "serving": (ServingSnapshot(replicas=9), True),
     "renderer": ("deployment/v2", True),
     "admission": (Admission(grounds="adoption", judged_at=STORY.at, reason="runs"), False),
-    "verified": (CHAMPION, False),
+    "champion": (CHAMPION, False),
     "rejected": ((REJECTED,), False),
 }
 

@@ -75,7 +75,7 @@ def test_what_ships_asks_for_this(shipped: Path) -> None:
     state = state_of(shipped)
     staging, production = state.environments["staging"], state.environments["production"]
     assert (staging.promotion.merge, staging.promotion.approvals) == ("auto", 0)
-    assert (production.promotion.merge, production.promotion.approvals) == ("manual", 1)
+    assert (production.promotion.merge, production.promotion.approvals) == ("auto", 1)
     assert production.promotes_from is not None
     assert production.promotes_from.all_of == ("staging",)
     assert (staging.promotion.soak, production.promotion.soak) == (parse_duration("10m"), parse_duration("30m"))

@@ -76,8 +76,8 @@ GATES = (
         gate="no-worse",
         metric="evaluate.accuracy",
         verdict="block",
-        why="0.9722 against the champion's 0.9806: difference -0.0083, interval [-0.0250, +0.0083], n 360; it "
-        "cannot be ruled out that it is worse than a drop up to 0.01",
+        why="0.9722 against the champion's 0.9806: difference -0.0083, interval [-0.0250, +0.0083], n 360; a drop "
+        "of more than 0.01 cannot be ruled out",
         value=0.97222,
         n=360,
         low=-0.025,
@@ -214,7 +214,6 @@ REST: tuple[Action, ...] = (
         cluster="local",
         namespace="models",
         release=ONE,
-        rendered=TWO,
         manifests={"deployment.yaml": "", "service.yaml": ""},
     ),
     PruneWorkload(
@@ -297,7 +296,7 @@ BACK = release(
     "1",
     ONE,
     admission=Admission(grounds="rollback", judged_at=LATER, reason="version 2 was unhealthy"),
-    verified=VerifiedPin(version="1", digest=ONE, release=FIRST.digest, at=AT),
+    champion=VerifiedPin(version="1", digest=ONE, release=FIRST.digest, at=AT),
     rejected=(Rejected(digest=TWO, version="2", reason="unhealthy since 2026-03-02T09:00:00Z", since=LATER),),
 )
 BUNDLE = EvidenceBundle(
