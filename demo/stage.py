@@ -94,7 +94,7 @@ class Story:
         command = "reconcile --watch 1"
         self._tell("console", f"$ {command}    # until {why}\n")
         process = self._start(command)
-        shown = tick = ""
+        shown = tick = last = ""
         failures = 0
         for line in self._lines(process, f"until {why}", time.monotonic() + within):
             tick += line
@@ -109,8 +109,10 @@ class Story:
             failures += " failed" in line
             if failures > PATIENCE:
                 raise StoryError(f"`{command}` fails again and again")
-            tick = ""
-        raise StoryError(f"`{command}` did not say {pattern!r} within {within:.0f} s. It said last:\n{tick}")
+            last, tick = tick, ""
+        raise StoryError(
+            f"`{command}` did not say {pattern!r} within {within:.0f} s. It said last:\n{last}{tick}"
+        )
 
     def markdown(self, title: str, about: str) -> str:
         """Everything told so far, as a page."""
