@@ -68,12 +68,12 @@ def reconcile(
 
 
 def exit_code(plan: Plan, outcomes: tuple[Outcome, ...] | None, detailed: bool = False) -> int:
-    """1 where something failed, a tripwire stopped a class, or (detailed) a source could not be read."""
+    """1 where something failed, a tripwire stopped a class, or (detailed) something could not be read."""
     if plan.tripped or any(outcome.result == "failed" for outcome in outcomes or ()):
         return 1
     if not detailed:
         return 0
-    return 1 if plan.gaps else 2 if plan.actions else 0
+    return 1 if plan.gaps or plan.problems else 2 if plan.actions else 0
 
 
 class Ticks:

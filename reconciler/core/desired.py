@@ -78,8 +78,6 @@ class DesiredState(Frozen):
                 continue
             if problem.environment in ("", subject.environment) and problem.model in ("", subject.model):
                 return problem
-            if not subject.environment and problem.model == subject.model:
-                return problem
         return None
 
     def training_key(self, model: str) -> str | None:

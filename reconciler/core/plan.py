@@ -13,6 +13,7 @@ from pydantic import Field
 
 from reconciler.core.base import Frozen, Instant, Subject
 from reconciler.core.digests import digest_of
+from reconciler.core.errors import Problem
 from reconciler.core.observed import Gap, Intent, Marker
 
 # --- verdicts ---------------------------------------------------------------------------------------------
@@ -264,6 +265,9 @@ class Plan(Frozen):
     actions: tuple[Action, ...] = ()
     holds: tuple[Hold, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    problems: tuple[Problem, ...] = Field(
+        default=(), description="Errors in documents; what they hide has no actions, and may have no subject."
+    )
     tripped: tuple[str, ...] = Field(default=(), description="Tripwires that stopped a class of actions.")
     subjects: int = 0
 

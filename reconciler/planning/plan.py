@@ -23,6 +23,7 @@ def make_plan(desired: DesiredState, observed: Observed) -> Plan:
         actions=tuple(action for decision in decisions.values() for action in decision.actions),
         holds=tuple(hold for decision in decisions.values() for hold in decision.holds),
         gaps=tuple(_gaps(observed)),
+        problems=tuple(p for p in desired.problems if p.severity == "error"),
         tripped=tripped,
         subjects=len(desired.subjects),
     )

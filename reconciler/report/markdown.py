@@ -65,6 +65,8 @@ def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
     parts = [f"{headline} · {at}", *(_subject(subject, plan, became) for subject in subjects(plan))]
     if plan.gaps:
         parts.append("### Not seen\n\n" + "\n".join(f"- {code(g.source)}: {inert(g.error)}" for g in plan.gaps))
+    if plan.problems:
+        parts.append("### Documents with errors\n\n" + "\n".join(f"- {inert(str(p))}" for p in plan.problems))
     if plan.tripped:
         parts.append("### Tripwires\n\n" + "\n".join(f"- {inert(text)}" for text in plan.tripped))
     return "\n\n".join(parts) + "\n"

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from reconciler.core.desired import DesiredState
-from reconciler.core.errors import Problem
-from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Span, line, sections
-from reconciler.report.text import count
+from reconciler.report.text import count, problem_blocks
 
 
 def blocks(state: DesiredState) -> list[Block]:
     """``file:line: what`` with its hint below, by file and line, then a count of what is right."""
     ordered = sorted(state.problems, key=lambda p: (p.path, p.line, p.what))
-    return sections([block for problem in ordered for block in _problem(problem)], [_summary(state)])
-
-
-def _problem(problem: Problem) -> list[Block]:
-    place = f"{problem.path}:{problem.line}" if problem.line else problem.path
-    kind = Span("error", "bad") if problem.severity == "error" else Span("warning", "warn")
-    blocks: list[Block] = [
-        line(Span(place, "strong"), ": ", kind, f": {visible(problem.what.rstrip('.'))}", hang=4)
-    ]
-    if problem.hint:
-        blocks.append(line(Span("hint", "note"), f": {visible(problem.hint)}", indent=4, hang=6))
-    return blocks
+    return sections([block for problem in ordered for block in problem_blocks(problem)], [_summary(state)])
 
 
 def _summary(state: DesiredState) -> Block:

@@ -11,6 +11,7 @@ from typing import get_args
 
 from reconciler.core.base import Subject, format_instant
 from reconciler.core.digests import short
+from reconciler.core.errors import Problem
 from reconciler.core.plan import Action, Hold, Outcome, Plan
 from reconciler.report import gates
 from reconciler.report.actions import STYLES, SYMBOLS, target
@@ -26,6 +27,7 @@ def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> list[Block]
     return sections(
         *(_subject(subject, plan, became) for subject in subjects(plan)),
         _gaps(plan),
+        [block for problem in plan.problems for block in problem_blocks(problem)],
         _tripped(plan),
         [summary(plan, outcomes)],
     )
@@ -81,13 +83,25 @@ def _gaps(plan: Plan) -> list[Block]:
     ]
 
 
+def problem_blocks(problem: Problem) -> list[Block]:
+    """``file:line: error: what`` with its hint below, as linters say it."""
+    place = f"{problem.path}:{problem.line}" if problem.line else problem.path
+    kind = Span("error", "bad") if problem.severity == "error" else Span("warning", "warn")
+    what = f": {visible(problem.what.rstrip('.'))}"
+    blocks: list[Block] = [line(Span(visible(place), "strong"), ": ", kind, what, hang=4)]
+    if problem.hint:
+        blocks.append(line(Span("hint", "note"), f": {visible(problem.hint)}", indent=4, hang=6))
+    return blocks
+
+
 def _tripped(plan: Plan) -> list[Block]:
     return [line(Span("tripwire", "bad"), f": {visible(text)}", hang=4) for text in plan.tripped]
 
 
 def summary(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> Line:
     """The last line: everything counted, and the digest that ``--expect`` takes."""
-    rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}."
+    rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}"
+    rest += f", {count(len(plan.problems), 'problem')}." if plan.problems else "."
     if not plan.actions:
         looked = count(plan.subjects, "subject")
         return line(Span("No changes.", "strong"), f" {looked} at {plan.revision[:7]}, {rest}")

@@ -76,8 +76,8 @@ GATES = (
         gate="no-worse",
         metric="evaluate.accuracy",
         verdict="block",
-        why="0.9722 against the champion's 0.9806: difference -0.0083, interval [-0.0250, +0.0083], n 360; a drop "
-        "of more than 0.01 cannot be ruled out",
+        why="0.9722 against the champion's 0.9806: difference -0.0083, interval [-0.0250, +0.0083], n 360; a "
+        "drop of more than 0.01 cannot be ruled out",
         value=0.97222,
         n=360,
         low=-0.025,

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -253,7 +253,10 @@ def _tail(path: Path) -> str:
 def _drift(folder: Path, desired: Desired) -> Iterator[str]:
     """The manifests on disk that are not what was applied."""
     there = folder / "manifests" / str(desired["generation"])
-    for name in sorted({path.name for path in there.glob("*")} | desired["files"].keys()):
+    found: set[str] = set()
+    with suppress(FileNotFoundError):  # the next generation's apply removes it
+        found = {path.name for path in there.iterdir()}
+    for name in sorted(found | desired["files"].keys()):
         try:
             same = sha256((there / name).read_bytes()) == desired["files"].get(name)
         except FileNotFoundError:
