@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from reconciler.core.base import Subject, format_instant
-from reconciler.core.plan import Hold, Plan
+from reconciler.core.plan import Plan
 from reconciler.loop import Ticked, run_once
 from tests.doubles.calls import Around
 from tests.doubles.world import World
@@ -64,7 +64,9 @@ def merge_as_asked(world: World, plan: Plan) -> bool:
     numbers = [
         number
         for number, pull in world.forge.sweep().open.items()
-        if pull.marker and Subject(environment=pull.marker.environment, model=pull.marker.model) in waiting
+        if pull.marker
+        and pull.mergeable
+        and Subject(environment=pull.marker.environment, model=pull.marker.model) in waiting
     ]
     for number in numbers:
         world.forge.merge_as_person(number)
@@ -77,13 +79,6 @@ def said(ticked: Ticked) -> str:
     lines = [f"{o.result} {o.key} {o.detail}" for o in ticked.outcomes]
     lines += [f"{h.subject}: {h.code}: {h.reason}" for h in plan.holds]
     return "\n".join([*lines, *(str(gap) for gap in plan.gaps)])
-
-
-def holds(plan: Plan) -> set[tuple[str, str]]:
-    def one(hold: Hold) -> tuple[str, str]:
-        return str(hold.subject), hold.code
-
-    return {one(hold) for hold in plan.holds}
 
 
 def state(world: World) -> dict[str, Any]:

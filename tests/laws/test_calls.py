@@ -58,6 +58,7 @@ def test_an_empty_tick_is_one_sweep_and_no_write(models: int) -> None:
     asked = {call: times for call, times in reads.items() if call[0] != "source"}
     assert asked == SWEEP
     assert writes == []
+    assert tick(at_rest(models)).planned.observed.moving == ()
     # Git is a mirror on this machine. What was parsed once is not read again; trees are looked up.
     git = {method: times for (port, method), times in reads.items() if port == "source"}
     assert git == {"head": 1, "files": 1, "tree": models}
@@ -66,6 +67,7 @@ def test_an_empty_tick_is_one_sweep_and_no_write(models: int) -> None:
 def test_one_that_moves_is_looked_at_alone() -> None:
     world = at_rest(30).copy()
     world.cluster.turn("staging/model-7", "Degraded")
+    assert [str(subject) for subject in tick(world.copy()).planned.observed.moving] == ["staging/model-7"]
     reads, _ = counted(world)
     assert {call: times for call, times in reads.items() if call in SWEEP} == SWEEP
     details = {call for call in reads if call[0] != "source"} - SWEEP.keys()

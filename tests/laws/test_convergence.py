@@ -193,8 +193,14 @@ def close_what_is_proposed(world: World, draw: st.DataObject) -> None:
         if world.forge.sweep().open:
             break
         world.settle()
-    for number in world.forge.sweep().open:
+    turned_down = world.forge.sweep().open
+    for number in turned_down:
         world.forge.close_as_person(number, "not now")
+    converge(world)
+    asked = [
+        (p.branch, p.marker) for n in world.forge.pulls if (p := world.forge.get(n)).number not in turned_down
+    ]
+    assert not [pull for pull in turned_down.values() if (pull.branch, pull.marker) in asked]
 
 
 def merge_as_a_person(world: World, draw: st.DataObject) -> None:
