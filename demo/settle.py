@@ -13,8 +13,8 @@ from pathlib import Path
 
 INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)([T ])(\d\d:\d\d)((?::\d\d)?)((?:\.\d+)?)Z")
 GIT_DATE = re.compile(r"\w{3} \w{3} +\d+ (\d\d:\d\d):\d\d \d{4} \+0000")
-HEX = re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,64}\b")
-"""Digests, commits and keys, long or short. One that is all digits or all letters is rare and left."""
+HEX = re.compile(r"(?<!\d\.)(?<!\w)(?!0+\b)[0-9a-f]{7,64}\b")
+"""Digests, commits and keys, long or short; not a decimal's digits, and not the digest of no image."""
 FIRST = datetime(2026, 1, 5, 9, 0)  # noqa: DTZ001 - a wall clock's minutes, to count from
 
 
@@ -60,24 +60,29 @@ def _from_monday(page: str) -> str:
     return GIT_DATE.sub(move_git, INSTANT.sub(move, page))
 
 
+def bare(page: str) -> str:
+    """``page`` without the numbers, instants and names that two runs do not share, and without alignment."""
+    page = GIT_DATE.sub("DATE", INSTANT.sub("INSTANT", page))
+    page = re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=kill -STOP )\d+|[+-]?\b\d+\.\d+\b", "NUMBER", page)
+    lines = HEX.sub("HEX", page).splitlines()
+    return "\n".join(re.sub(r"-{2,}", "-", re.sub(r" +", " ", line)).strip() for line in lines)
+
+
 def skeleton(page: str) -> list[tuple[str, list[str]]]:
-    """What two runs of the story must share: each command with what it printed, numbers and names taken out.
+    """What two runs of the story must share: each command with what it printed, bare.
 
     Of `reconcile --watch`: which actions were carried out, in any order, because it depends on the machine
     which tick sees a measurement first.
     """
-    page = GIT_DATE.sub("DATE", INSTANT.sub("INSTANT", page))
-    page = re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=kill -STOP )\d+", "NUMBER", HEX.sub("HEX", page))
-    page = re.sub(r"[+-]?\b\d+\.\d+\b", "NUMBER", page)
     blocks: list[tuple[str, list[str]]] = [("", [])]
-    for line in page.splitlines():
+    for line in bare(page).splitlines():
         if line.startswith("$ "):
             blocks.append((line, []))
-        else:
-            blocks[-1][1].append(re.sub(r"-{2,}", "-", re.sub(r" +", " ", line)).strip())
+        elif line not in ("", "```", "```console"):
+            blocks[-1][1].append(line)
     return [
-        (command, sorted({line for line in lines if line.endswith(" done") and line[:1] in "+~-"}))
-        if command.startswith("$ reconcile --watch")
-        else (command, [line for line in lines if line and line != "```"])
+        (command, sorted({line for line in lines if re.match(r"[+~-] .* done( #\d+)?$", line)}))
+        if command.startswith("$ reconcile -watch")
+        else (command, lines)
         for command, lines in blocks
     ]

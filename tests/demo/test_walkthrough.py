@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def test_the_story_is_still_the_one_that_is_written(settle: ModuleType, tmp_path
     assert [command for command, _ in new] == [command for command, _ in written]
     for said, wrote in zip(new, written, strict=True):
         assert said == wrote, "run `make walkthrough` and read what changed"
+
+
+def test_the_tour_in_the_readme_is_taken_from_the_walkthrough(settle: ModuleType) -> None:
+    written = set(settle.bare(WALKTHROUGH.read_text()).splitlines())
+    blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    assert [line for line in settle.bare("".join(blocks)).splitlines() if line not in written] == []
 
 
 PAGE = """\
