@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from reconciler.adapters.git_command import GitCommand, branch_name, commit_id, is_ref_name, repository_path
 from reconciler.core.errors import Retryable, Terminal
@@ -26,10 +27,17 @@ from reconciler.ports import Blob, Commit
 _MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/pull/*/head:refs/pull/*/head")
 _REMOTE = re.compile(r"(?:https?|ssh|file)://\S+|(?:[\w.-]+@)?\w[\w.-]*:(?:[\w.~]|/(?!/))\S*")
 _PASSWORD = re.compile(r"[a-z]+://[^/@\s]*:[^/@\s]*@")
-_SUBMODULE, _SYMLINK, _EXECUTABLE = "160000", "120000", "100755"
+_SUBMODULE, _SYMLINK, _EXECUTABLE, _TREE = "160000", "120000", "100755", "040000"
 _DETACHED = "refs/trueup/head"
 _CACHE_BYTES = 64 << 20
 _OFFLINE = "check the network, the address and the credentials that Git uses"
+
+
+class _Listing(NamedTuple):
+    """What one commit holds: path -> blob, and path -> id of the tree."""
+
+    files: Mapping[str, Blob]
+    trees: Mapping[str, str]
 
 
 class GitSource:
@@ -45,7 +53,7 @@ class GitSource:
         self._mirror = cache / "mirrors" / hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._git = GitCommand(self._mirror)
         self._main = f"refs/heads/{branch_name(branch)}" if branch else "HEAD"
-        self._files = lru_cache(maxsize=16)(self._list)
+        self._listed = lru_cache(maxsize=16)(self._list)
         self._blobs: dict[str, bytes] = {}
         self._kept = 0
 
@@ -71,12 +79,10 @@ class GitSource:
         raise Terminal(f"{revision!r} is not in the repository", where=self._url, hint=hint)
 
     def files(self, commit: str) -> Mapping[str, Blob]:
-        return self._files(commit_id(commit))
+        return self._listed(commit_id(commit)).files
 
     def tree(self, commit: str, path: str) -> str:
-        inside = repository_path(path) if path else ""
-        found = self._reader().objects([f"{commit_id(commit)}:{inside}"], contents=False)[0]
-        return found.oid if found is not None and found.kind == "tree" else ""
+        return self._listed(commit_id(commit)).trees.get(repository_path(path) if path else "", "")
 
     def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
         wanted = list(dict.fromkeys(commit_id(oid) for oid in oids))
@@ -187,16 +193,18 @@ class GitSource:
 
     # --- files --------------------------------------------------------------------------------------------
 
-    def _list(self, commit: str) -> Mapping[str, Blob]:
-        """Path -> blob. Paths that are not UTF-8 carry surrogates; submodules are no files."""
-        out = self._reader().run("ls-tree", "-r", "-z", "--full-tree", commit).out
-        files = {}
+    def _list(self, commit: str) -> _Listing:
+        """One Git call. Paths that are not UTF-8 carry surrogates; submodules are no files."""
+        out = self._reader().run("ls-tree", "-r", "-t", "-z", "--full-tree", commit).out
+        files, trees = {}, {}
         for entry in out.split(b"\0")[:-1]:
             about, path = entry.split(b"\t", 1)
             mode, _, oid = about.decode().split(" ")
-            if mode != _SUBMODULE:
+            if mode == _TREE:
+                trees[os.fsdecode(path)] = oid
+            elif mode != _SUBMODULE:
                 files[os.fsdecode(path)] = Blob(mode, oid)
-        return MappingProxyType(files)
+        return _Listing(MappingProxyType(files), trees)
 
     def _write(self, files: Mapping[str, Blob], folder: Path) -> None:
         """Plain files first and links last, so that nothing is ever written through a link."""

@@ -194,6 +194,7 @@ def test_files_and_trees_of_a_commit(source: Source, remote: Remote, processes: 
     assert (files["b"].mode, source.files(executable)["b"].mode) == ("100644", "100755")
     assert source.read([files["a.txt"].oid]) == {files["a.txt"].oid: b"one\n"}
     tree = source.tree(commit, "models/digits/src")
+    assert processes == ["ls-tree", "ls-tree", "cat-file"]
     assert tree == git(remote.clone, "rev-parse", f"{commit}:models/digits/src")
     assert source.tree(commit, "models/absent") == source.tree(commit, "a.txt") == ""
     for path in ("../etc", "/etc", "-x", "a\nb"):

@@ -59,7 +59,7 @@ def test_an_empty_tick_is_one_sweep_and_no_write(models: int) -> None:
     assert asked == SWEEP
     assert writes == []
     assert tick(at_rest(models)).planned.observed.moving == ()
-    # Git is a mirror on this machine. What was parsed once is not read again; trees are looked up.
+    # Git is a mirror on this machine: what was parsed once is not read again, and a commit is listed once.
     git = {method: times for (port, method), times in reads.items() if port == "source"}
     assert git == {"head": 1, "files": 1, "tree": models}
 
