@@ -58,7 +58,7 @@ walkthrough:  ## Tell the story and write docs/walkthrough.md from it
 	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
 
 test: setup  ## Run every test that needs nothing but Python and Git
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
 check: setup  ## Format, lint, types, layers, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .
