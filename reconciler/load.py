@@ -162,9 +162,8 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
     "WorkflowTemplate": _Meaning(re.compile(r"^workflows/rendered/(?P<template>[^/]+)\.yaml$"), _template),
     "Pointer": _Meaning(re.compile(r"^models/(?P<model>[^/]+)/(?P<pointer>.+\.dvc)$"), _pointer),
 }
-_RENDERED: Final = re.compile(
-    r"^environments/(?P<environment>[^/]+)/rendered/(?P<model>[^/]+)/(?P<file>[^/]+)$"
-)
+_RENDERED: Final = re.compile(r"^environments/(?P<environment>[^/]+)/rendered/(?P<model>[^/]+)/(?P<file>.+)$")
+_NO_MODEL: Final = re.compile(r"^environments/[^/]+/rendered/[^/]+$")
 _STRAY: Final = re.compile(
     r"^(?:environments/.+|policies/(?!tests/).+|models/[^/]+|models/(?:.+/)?model)\.ya?ml$"
 )
@@ -296,6 +295,9 @@ class _Commit:
                 continue
             if blob.mode in _NOT_A_FILE:
                 yield _problem(path, Complaint(0, _NOT_A_FILE[blob.mode], "commit the file or folder itself"))
+            elif _NO_MODEL.match(path):
+                what, hint = "is no model's manifest", "delete it; manifests are in rendered/MODEL/"
+                yield _problem(path, Complaint(0, what, hint))
             elif path not in self._read and _STRAY.match(path) and not _RENDERED.match(path):
                 yield _problem(path, Complaint(0, "is not read", _where_it_belongs(path)), "warning")
         used = {

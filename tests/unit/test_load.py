@@ -191,6 +191,18 @@ def test_rendered_files_are_known_by_their_blob_ids(shipped: Path) -> None:
     assert state_of(shipped).rendered == {"staging/digits": {"deployment.yaml": oid}}
 
 
+def test_nothing_below_rendered_is_overlooked(shipped: Path) -> None:
+    rendered = shipped / "environments/staging/rendered"
+    (rendered / "digits/sub").mkdir(parents=True)
+    for name in ("digits/sub/release.yaml", "job.yaml"):
+        (rendered / name).write_text("kind: Job\n")
+    oid = git(shipped, "hash-object", str(rendered / "job.yaml"))
+    state = state_of(shipped)
+    assert state.rendered == {"staging/digits": {"sub/release.yaml": oid}}
+    (problem,) = (problem for problem in state.problems if problem.severity == "error")
+    assert (problem.path, problem.what) == ("environments/staging/rendered/job.yaml", "is no model's manifest")
+
+
 def test_policy_tests_and_unused_pointers_are_not_read(shipped: Path) -> None:
     (shipped / "policies/tests").mkdir()
     (shipped / "policies/tests/staging.yaml").write_text("anything: [")
