@@ -34,8 +34,10 @@ TAG_DIGEST = "trueup.digest"
 TAG_INPUTS = "trueup.training-inputs"
 
 
-def evidence_tag(measurement: str, key: str) -> str:
-    return f"trueup.evidence.{measurement}.{key}"
+def evidence_tag(measurement: str, key: str, number: int = 1) -> str:
+    """The tag of a key's first, second, ... mark: a later one does not replace what was judged before."""
+    again = f".{number}" if number > 1 else ""
+    return f"trueup.evidence.{measurement}.{key}{again}"
 
 
 def verified_tag(environment: str) -> str:
@@ -105,8 +107,16 @@ class ModelVersion(Frozen):
             return {}
         return value if isinstance(value, dict) else {}
 
+    def marks(self, measurement: str, key: str) -> tuple[Mark, ...]:
+        """The marks of a key, newest first, as far as they are numbered without a break."""
+        found: list[Mark] = []
+        while mark := Mark.parse(self.tags.get(evidence_tag(measurement, key, len(found) + 1), "")):
+            found.append(mark)
+        return tuple(reversed(found))
+
     def mark(self, measurement: str, key: str) -> Mark | None:
-        return Mark.parse(self.tags.get(evidence_tag(measurement, key), ""))
+        """The newest mark of a key: the one that is judged."""
+        return next(iter(self.marks(measurement, key)), None)
 
     def verified(self, environment: str) -> VerifiedMark | None:
         """The mark that a release of this version was verified there."""

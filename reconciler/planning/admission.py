@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from reconciler.core.base import Instant, Subject, format_instant
 from reconciler.core.desired import DesiredState, blob_id, blobs_digest
-from reconciler.core.digests import digest_of, sha256
+from reconciler.core.digests import digest_of
 from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
@@ -51,17 +51,19 @@ def evidence_marks(base: DesiredState, head: DesiredState, observed: Observed) -
 def admit_pin(history: PinHistory, observed: Observed, subject: Subject) -> Verdict | None:
     """Caller (c): was the pin on main admissible by what Git and the registry can show?
 
-    Judged at the instant it was merged, so that nothing expires afterwards. None where the commit or what was
-    before it could not be read.
+    Judged at the instant it was merged, so that nothing expires afterwards, and by marks that later ones have
+    since taken the place of. None where the commit or what was before it could not be read.
     """
     if history.introduced is None or history.before is None:
         return None
     then = observed.model_copy(update={"swept": observed.swept.model_copy(update={"at": history.at})})
-    return admit_subject(history.before, history.introduced, then, subject)
+    return admit_subject(history.before, history.introduced, then, subject, merged=True)
 
 
-def admit_subject(base: DesiredState, head: DesiredState, observed: Observed, subject: Subject) -> Verdict:
-    """Whether the pin of one subject may become what ``head`` says."""
+def admit_subject(
+    base: DesiredState, head: DesiredState, observed: Observed, subject: Subject, merged: bool = False
+) -> Verdict:
+    """Whether the pin of one subject may become what ``head`` says; ``merged``: whether it might have."""
     key = str(subject)
     new = head.releases.get(key)
     before = {problem.model_dump_json() for problem in base.problems}
@@ -74,7 +76,7 @@ def admit_subject(base: DesiredState, head: DesiredState, observed: Observed, su
             )
     if new is None:
         return _removal(base, head, subject)
-    return _Pin(base, head, observed, subject, new).verdict()
+    return _Pin(base, head, observed, subject, new, merged).verdict()
 
 
 def inputs_digest(
@@ -103,13 +105,23 @@ def inputs_digest(
 
 
 class _Pin:
-    """One new or changed pin under judgement."""
+    """One new or changed pin under judgement.
+
+    ``merged``: it is on main already, and the registry may have gone on since. An alias has no history, so
+    what it requested then is not asked.
+    """
 
     def __init__(
-        self, base: DesiredState, head: DesiredState, observed: Observed, subject: Subject, new: Release
+        self,
+        base: DesiredState,
+        head: DesiredState,
+        observed: Observed,
+        subject: Subject,
+        new: Release,
+        merged: bool = False,
     ) -> None:
         self.view = View(base, observed)
-        self.base, self.head, self.subject, self.new = base, head, subject, new
+        self.base, self.head, self.subject, self.new, self.merged = base, head, subject, new, merged
         self.old = base.releases.get(str(subject))
         self.at: Instant = observed.at
         self.bundle = head.bundles.get(str(subject))
@@ -142,7 +154,7 @@ class _Pin:
             case "rollback":
                 return self._say(objections + list(self._rollback()))
             case "adoption":
-                return self._say(objections + list(self._adoption()))
+                return self._say(objections + list(self._adoption(version)))
 
     # --- what holds on all grounds ------------------------------------------------------------------------
 
@@ -156,24 +168,41 @@ class _Pin:
 
     def _form(self) -> Iterator[Objection]:
         """What trueup itself would never write differently."""
-        environment, model = self.view.environment(self.subject), self.view.model(self.subject)
+        model = self.view.model(self.subject)
         if self.subject.environment not in model.environments:
             yield Objection(
                 code="not-wanted",
                 what=f"{self.subject.model} does not name {self.subject.environment} in environments",
             )
+        if self.new.admission.evidence != (self.bundle.digest if self.bundle else None):
+            yield Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file")
+        if self.old is not None and self._same_pin():
+            yield from self._kept(self.old)
+        else:
+            yield from self._written()
+
+    def _kept(self, old: Release) -> Iterator[Objection]:
+        """A pin that stays keeps its records, and the manifests that came with it."""
+        if self.new != old.model_copy(update={"rejected": self.new.rejected, "pin": self.new.pin}):
+            what = "changes `admission` or `verified` of a pin that stays: these are records"
+            yield Objection(code="record-edited", what=what)
+        # Not what it would render to now: environment.yaml may have changed since.
+        if blobs_digest(self.head.rendered.get(str(self.subject), {})) != old.admission.rendered:
+            what = "the rendered manifests are not those that were committed with this pin"
+            yield Objection(code="rendered-edited", what=what)
+
+    def _written(self) -> Iterator[Objection]:
+        """A new pin is one that trueup itself would write."""
+        environment, model = self.view.environment(self.subject), self.view.model(self.subject)
         if (self.new.pin.registry, self.new.pin.name) != (environment.registry, model.registered_name):
             yield Objection(
                 code="another-name",
                 what=f"pins {self.new.pin.registry}/{self.new.pin.name}, and the model is "
                 f"{environment.registry}/{model.registered_name}",
             )
-        if self.old and self.new.digest != self.old.digest:
-            entry = self.old.rejects(self.new.pin.digest, self.new.digest)
-            if entry:
-                yield Objection(
-                    code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}"
-                )
+        entry = self.old.rejects(self.new.pin.digest, self.new.digest) if self.old else None
+        if entry is not None:
+            yield Objection(code="rejected", what=f"version {entry.version} was rejected here: {entry.reason}")
         was = self.old.image if self.old else ""
         known_image = self.new.image in (self.base.platform.images.server, was)
         if not known_image and self.new.admission.grounds != "rollback":
@@ -195,14 +224,7 @@ class _Pin:
             yield Objection(
                 code="not-ours", what="admission.rendered is not the digest of the rendered manifests"
             )
-        if self.new.admission.evidence != (self.bundle.digest if self.bundle else None):
-            yield Objection(code="not-ours", what="admission.evidence is not the digest of the evidence file")
-        if self._same_pin() and self.old is not None:
-            lifted = {"rejected": self.new.rejected, "pin": self.new.pin}
-            if self.new != self.old.model_copy(update=lifted):
-                what = "changes `admission` or `verified` of a pin that stays: these are records"
-                yield Objection(code="record-edited", what=what)
-        elif self.new.champion != self.view.champion(self.subject):
+        if self.new.champion != self.view.champion(self.subject):
             yield Objection(code="not-ours", what="`verified` is not the environment's champion")
 
     def _same_pin(self) -> bool:
@@ -251,11 +273,13 @@ class _Pin:
         if self.old is not None and self.new.rejected != self.old.rejected:
             objections.append(Objection(code="record-edited", what="a promotion may not change `rejected`"))
         policy, case = self.view.policy(self.subject), self._case()
-        trusted = {
-            measurement: evidence
-            for measurement in measurements(policy, case)
-            if (evidence := self._vouched(version, measurement, case.key(measurement))) is not None
-        }
+        trusted: dict[str, Evidence] = {}
+        sources: dict[str, str] = {}
+        for measurement in measurements(policy, case):
+            vouched = self._vouched(version, measurement, case.key(measurement))
+            if vouched is not None:
+                mark, trusted[measurement] = vouched
+                sources[measurement] = str(mark)
         gates = judge(policy, trusted, case, self.at, self.view.exceptions(self.subject).waivers)
         inputs = self.inputs()
         admission = self.new.admission
@@ -263,7 +287,6 @@ class _Pin:
             objections.append(
                 Objection(code="not-ours", what="was judged by another policy than the base has now")
             )
-        sources = {kind: str(version.mark(kind, case.key(kind))) for kind in trusted}
         expected = EvidenceBundle(
             candidate=self.new.pin.digest,
             champion=None if case.champion == NO_CHAMPION else case.champion,
@@ -284,15 +307,20 @@ class _Pin:
             subject=self.subject, grounds="promotion", gates=gates, objections=tuple(objections), inputs=inputs
         )
 
-    def _vouched(self, version: ModelVersion, measurement: str, key: str) -> Evidence | None:
-        """What the registry's mark for exactly this key names: the head's copy of it, or as it was read."""
+    def _vouched(self, version: ModelVersion, measurement: str, key: str) -> tuple[Mark, Evidence] | None:
+        """What the newest mark for exactly this key names: the head's copy of it, or as it was read.
+
+        On main, the evidence file may be what an earlier mark names: it was the newest at the merge.
+        """
         evidence = self.bundle.evidence.get(measurement) if self.bundle else None
-        mark = version.mark(measurement, key)
-        if mark is None:
-            return None
-        if evidence is not None and sha256(evidence.to_bytes()) == mark.sha256:
-            return evidence
-        return self.view.observed.evidence.get(str(mark))
+        marks = version.marks(measurement, key)
+        if evidence is not None:
+            digest = evidence.digest
+            for mark in marks if self.merged else marks[:1]:
+                if mark.sha256 == digest:
+                    return mark, evidence
+        read = self.view.observed.evidence.get(str(marks[0])) if marks else None
+        return (marks[0], read) if read is not None else None
 
     def marks(self) -> tuple[tuple[str, Mark], ...]:
         """(registry, mark) of the evidence that the gates would ask for, where the pinned version has it."""
@@ -310,27 +338,56 @@ class _Pin:
         return case_of(self.base, self.subject.model, self.new.pin, self.new.image, champion)
 
     def _way(self, version: ModelVersion) -> Iterator[Objection]:
-        """A version comes from a training of ours, or from verification in the environments before."""
-        environment, model = self.view.environment(self.subject), self.view.model(self.subject)
-        promotes_from = environment.promotes_from
+        """A version comes from our training, by request, or was verified in the environments before."""
+        promotes_from = self.view.environment(self.subject).promotes_from
         if promotes_from is None:
-            if model.training.workflow is not None and version.training_key is None:
-                yield Objection(
-                    code="not-trained-here", what=f"version {version.version} carries no training key"
-                )
+            yield from self._origin(version)
             return
-        verified = {
-            name: champion.digest
-            for name in promotes_from.environments
-            if (champion := self.view.champion(Subject(environment=name, model=self.subject.model))) is not None
-        }
-        here = [name for name, digest in verified.items() if digest == self.new.pin.digest]
+        here = set()
+        for name in promotes_from.environments:
+            upstream = Subject(environment=name, model=self.subject.model)
+            release = self.view.release(upstream)
+            registered = self.view.registered(release.pin.registry, release.pin.name) if release else None
+            if isinstance(registered, Gap):
+                what = f"the {registered.source}, of {name}, did not answer: {registered.error}"
+                yield Objection(code="gap", what=what)
+                return
+            if self._verified_in(upstream, release):
+                here.add(name)
         missing = [name for name in promotes_from.environments if name not in here]
         if (promotes_from.all_of and missing) or (promotes_from.any_of and not here):
             yield Objection(
                 code="upstream-not-verified",
                 what=f"version {self.new.pin.version} is not what {' and '.join(missing)} has verified",
             )
+
+    def _verified_in(self, upstream: Subject, release: Release | None) -> bool:
+        champion = self.view.champion(upstream)
+        if champion is not None and champion.digest == self.new.pin.digest:
+            return True
+        if not self.merged or release is None or release.pin.digest != self.new.pin.digest:
+            return False
+        # Served differently since, it was verified again: the younger mark replaced the one of then.
+        version = self.view.version_of(release)
+        return version is not None and version.verified(upstream.environment) is not None
+
+    def _origin(self, version: ModelVersion) -> Iterator[Objection]:
+        training = self.view.model(self.subject).training
+        if training.external is None:
+            if version.training_key is None:
+                yield Objection(
+                    code="not-trained-here", what=f"version {version.version} carries no training key"
+                )
+            return
+        if self.merged or (self.old is not None and self.old.pin.digest == self.new.pin.digest):
+            return
+        registered = self.view.registered(self.new.pin.registry, self.new.pin.name)
+        alias = training.external.alias
+        if isinstance(registered, Gap) or registered.aliases.get(alias) != version.version:
+            what = (
+                f"version {version.version} is not the one that the alias {alias!r} requests: a person decides"
+            )
+            yield Objection(code="not-requested", what=what, verdict="review")
 
     # --- other grounds ------------------------------------------------------------------------------------
 
@@ -358,7 +415,7 @@ class _Pin:
                 code="record-edited", what="a rollback adds exactly one entry to `rejected`: what it replaces"
             )
 
-    def _adoption(self) -> Iterator[Objection]:
+    def _adoption(self, version: ModelVersion) -> Iterator[Objection]:
         if self.old is not None:
             yield Objection(code="already-pinned", what="only what trueup does not pin yet can be adopted")
         yield Objection(
@@ -366,6 +423,13 @@ class _Pin:
             what=f"adopts version {self.new.pin.version}, which runs already; no gate was asked",
             verdict="review",
         )
+        if version.digest is None:
+            yield Objection(
+                code="digest-not-checked",
+                what=f"version {version.version} carries no trueup.digest tag, so the digest of the pin is "
+                "only claimed: check it by hand",
+                verdict="review",
+            )
 
 
 def _removal(base: DesiredState, head: DesiredState, subject: Subject) -> Verdict:

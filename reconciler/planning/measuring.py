@@ -59,7 +59,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
         key = case.key(measurement)
         mark = wanted.version.mark(measurement, key)
         tried = attempts(view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure)
-        fresh = _fresh_mark(subject, wanted, measurement, key, mark, tried)
+        fresh = _fresh_mark(subject, wanted, measurement, key, tried)
         if fresh is not None:
             decision, complete = decision.and_then(fresh), False
             continue
@@ -93,7 +93,6 @@ def _fresh_mark(
     wanted: Candidate,
     measurement: str,
     key: str,
-    mark: Mark | None,
     tried: Attempts | Gap,
 ) -> Decision | None:
     """The mark for a run of ours that succeeded with evidence that is not marked yet."""
@@ -101,10 +100,12 @@ def _fresh_mark(
         return None
     outputs = tried.last.outputs
     found = Mark.parse(f"{outputs.get('evidence-uri', '')}@{outputs.get('evidence-sha256', '')}")
-    if found is None or found == mark:
+    known = wanted.version.marks(measurement, key)
+    if found is None or found in known:
         return None
     why = f"{tried.last.name}, which trueup submitted, succeeded"
-    return act(mark_version(subject, wanted.pin, evidence_tag(measurement, key), str(found), why))
+    tag = evidence_tag(measurement, key, len(known) + 1)
+    return act(mark_version(subject, wanted.pin, tag, str(found), why))
 
 
 def _measure(

@@ -34,6 +34,9 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
         verdict = admit_pin(history, view.observed, subject) if history else None
         if verdict is None:
             return wait(hold("gap", subject, "the commit that brought the pin could not be read"))
+        silent = next((o for o in verdict.objections if o.code == "gap"), None)
+        if silent is not None:
+            return wait(hold("gap", subject, silent.what))
         if verdict.verdict == "block":
             return _unadmitted(view, subject, release, verdict)
     if release.admission.rendered != blobs_digest(view.desired.rendered.get(str(subject), {})):

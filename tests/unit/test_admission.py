@@ -17,13 +17,25 @@ from hypothesis import strategies as st
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState, blob_id, blobs_digest
-from reconciler.core.documents import Exceptions, Rejected, Release, Serving, VerifiedPin, Waiver
+from reconciler.core.documents import Exceptions, External, Rejected, Release, Serving, VerifiedPin, Waiver
 from reconciler.core.evidence import Estimate, EvidenceBundle, Metric, Scores
-from reconciler.core.observed import Gap, Observed, PinHistory, Swept
+from reconciler.core.observed import (
+    TAG_DIGEST,
+    Gap,
+    Mark,
+    Observed,
+    PinHistory,
+    Swept,
+    VerifiedMark,
+    evidence_tag,
+    verified_tag,
+)
 from reconciler.core.plan import Verdict
 from reconciler.planning.admission import admit, admit_pin
 from reconciler.planning.proposals import with_release
 from reconciler.planning.renderers import render
+from reconciler.planning.serving import not_to_be_applied
+from reconciler.planning.view import View
 from tests.stories.build import HERE, Story, digest_of_version
 
 STAGING = Subject(environment="staging", model="digits")
@@ -223,6 +235,11 @@ def manifests_added() -> DesiredState:
     return BASE.model_copy(update={"rendered": {**BASE.rendered, str(STAGING): folder}})
 
 
+def manifests_added_deeper() -> DesiredState:
+    folder = {**BASE.rendered[str(STAGING)], "sub/release.yaml": "e" * 40}
+    return BASE.model_copy(update={"rendered": {**BASE.rendered, str(STAGING): folder}})
+
+
 def manifests_without_a_release() -> DesiredState:
     return BASE.model_copy(
         update={"rendered": {**BASE.rendered, "staging/ghost": {"deployment.yaml": "e" * 40}}}
@@ -362,6 +379,7 @@ ATTACKS: dict[Callable[[], DesiredState], set[str]] = {
     manifests_edited: {"rendered-edited"},
     manifests_edited_alone: {"rendered-edited"},
     manifests_added: {"rendered-edited"},
+    manifests_added_deeper: {"rendered-edited"},
     manifests_without_a_release: {"rendered-edited"},
     rejected_list_edited: {"record-edited"},
     champion_forged: {"not-ours"},
@@ -480,6 +498,72 @@ def test_an_adoption_claims_no_gates_and_is_for_a_person() -> None:
     assert (verdict.verdict, [o.code for o in verdict.objections]) == ("review", ["claims-no-gates"])
 
 
+def tagged(version: int, tags: dict[str, str | None], observed: Observed = OBSERVED) -> Observed:
+    """What the registry says with these tags of one version put in; None takes one away."""
+    sweep = observed.swept.registries["default"]
+    assert not isinstance(sweep, Gap)
+    registered = sweep.models["digits"]
+    versions = tuple(
+        v.model_copy(update={"tags": {k: t for k, t in {**v.tags, **tags}.items() if t is not None}})
+        if v.version == str(version)
+        else v
+        for v in registered.versions
+    )
+    models = {"digits": registered.model_copy(update={"versions": versions})}
+    registries = {"default": sweep.model_copy(update={"models": models})}
+    return observed.model_copy(update={"swept": observed.swept.model_copy(update={"registries": registries})})
+
+
+def test_an_adoption_says_that_a_digest_without_its_tag_was_not_checked() -> None:
+    head = STORY.changed(STORY.view_at(EMPTY, STORY.at, STAGING), "adopt", STAGING, version=3, reason="runs")
+    verdict = verdict_of(head, EMPTY, tagged(3, {TAG_DIGEST: None}))
+    assert verdict.verdict == "review"
+    assert [o.code for o in verdict.objections] == ["claims-no-gates", "digest-not-checked"]
+
+
+def external(alias: str) -> tuple[DesiredState, DesiredState, Observed]:
+    """Version 2 for staging, which runs version 1, where ``alias`` names it and the model asks for `wanted`."""
+    source = BASE.models["digits"]
+    training = source.model.training.model_copy(update={"workflow": None, "external": External(alias="wanted")})
+    model = source.model.model_copy(update={"training": training})
+    written = {"models": {"digits": source.model_copy(update={"model": model})}}
+    before, after = STORY.history[-1][2], STORY.history[-1][3]
+    sweep = OBSERVED.swept.registries["default"]
+    assert not isinstance(sweep, Gap)
+    models = {"digits": sweep.models["digits"].model_copy(update={"aliases": {alias: "2"}})}
+    registries = {"default": sweep.model_copy(update={"models": models})}
+    swept = OBSERVED.swept.model_copy(update={"registries": registries})
+    observed = OBSERVED.model_copy(update={"swept": swept})
+    return before.model_copy(update=written), after.model_copy(update=written), observed
+
+
+@pytest.mark.parametrize(("alias", "said"), [("wanted", []), ("other", ["not-requested"])])
+def test_an_external_version_that_nobody_requested_is_for_a_person(alias: str, said: list[str]) -> None:
+    before, after, observed = external(alias)
+    verdict = verdict_of(after, before, observed)
+    found = [(o.code, o.verdict) for o in verdict.objections if o.code == "not-requested"]
+    assert found == [(code, "review") for code in said]
+
+
+def test_what_an_alias_requested_at_the_merge_is_not_asked_later() -> None:
+    before, after, observed = external("other")
+    verdict = admit_pin(history(before, after), observed, STAGING)
+    assert verdict is not None
+    assert "not-requested" not in {o.code for o in verdict.objections}
+
+
+def test_lifting_a_rejection_goes_on_after_the_environment_has_changed() -> None:
+    """The manifests stay those of the merge; only a new pin is rendered into the new namespace."""
+    back = proposed(STAGING, 0, "rollback")
+    moved = back.environments["staging"].model_copy(update={"namespace": "elsewhere"})
+    base = back.model_copy(update={"environments": {**back.environments, "staging": moved}})
+    release = edited(parts(base, STAGING)[0], rejected=())
+    lifted = base.model_copy(update={"releases": {**base.releases, str(STAGING): release}})
+    verdict = verdict_of(lifted, base)
+    assert (verdict.verdict, [o.code for o in verdict.objections]) == ("review", ["record-edited"])
+    assert codes(verdict_of(with_release(base, STAGING, release, None), base)) == {"rendered-edited"}
+
+
 def test_a_rollback_of_a_rollback_is_for_a_person() -> None:
     """Version 2 was lifted from `rejected`, and somebody takes version 1 back in its turn."""
     back = proposed(STAGING, 0, "rollback")
@@ -570,6 +654,57 @@ def test_a_pin_that_was_merged_past_the_check_stays_out() -> None:
     verdict = admit_pin(history(BASE, proposed(STAGING, 3)), OBSERVED, STAGING)
     assert verdict is not None
     assert codes(verdict) == {"gate accuracy", "gate not-worse"}
+
+
+def test_a_later_measurement_takes_nothing_from_a_pin_that_is_on_main() -> None:
+    """The newest mark is what a proposal needs; what was merged on the mark before it stays admitted."""
+    head = proposed(PRODUCTION, 2)
+    (evidence,) = parts(head, PRODUCTION)[1].evidence.values()  # type: ignore[union-attr]
+    again = evidence.model_copy(update={"at": STORY.at})
+    later = Mark(uri="runs:/again/evidence.json", sha256=again.digest)
+    tags: dict[str, str | None] = {evidence_tag("evaluate", evidence.key, 2): str(later)}
+    observed = tagged(2, tags).model_copy(update={"evidence": {str(later): again}})
+    verdict = admit_pin(history(BASE, head), observed, PRODUCTION)
+    assert verdict is not None
+    assert verdict.verdict == "pass"
+    assert codes(verdict_of(head, observed=observed)) == {"evidence-edited"}
+
+
+def test_verifying_it_again_upstream_takes_nothing_from_a_pin_that_is_on_main() -> None:
+    """Staging has served version 2 differently since, and its mark is of that release."""
+    mark = VerifiedMark(release=digest_of_version(7), at=STORY.at)
+    observed = tagged(2, {verified_tag("staging"): str(mark)})
+    head = proposed(PRODUCTION, 2)
+    verdict = admit_pin(history(BASE, head), observed, PRODUCTION)
+    assert verdict is not None
+    assert verdict.verdict == "pass"
+    assert codes(verdict_of(head, observed=observed)) >= {"upstream-not-verified"}
+
+
+def _staging_elsewhere() -> tuple[DesiredState, Observed]:
+    """Staging has a registry of its own, and that one does not answer."""
+    release = BASE.releases[str(STAGING)]
+    pin = release.pin.model_copy(update={"registry": "lab"})
+    base = BASE.model_copy(update={"releases": {**BASE.releases, str(STAGING): edited(release, pin=pin)}})
+    registries = {**OBSERVED.swept.registries, "lab": Gap(source="registry lab", error="503")}
+    return base, Observed(swept=OBSERVED.swept.model_copy(update={"registries": registries}))
+
+
+def test_a_silent_registry_upstream_does_not_say_that_nothing_was_verified() -> None:
+    base, observed = _staging_elsewhere()
+    release, bundle = _good()
+    head = with_release(base, PRODUCTION, release, bundle)
+    assert codes(verdict_of(head, base, observed)) == {"gap"}
+
+
+def test_nor_does_it_make_a_pin_unadmitted() -> None:
+    base, observed = _staging_elsewhere()
+    release, bundle = _good()
+    head = with_release(base, PRODUCTION, release, bundle)
+    observed = observed.model_copy(update={"pins": {str(PRODUCTION): history(base, head)}})
+    stopped = not_to_be_applied(View(head, observed), PRODUCTION, release)
+    assert stopped is not None
+    assert (stopped.actions, [hold.code for hold in stopped.holds]) == ((), ["gap"])
 
 
 @pytest.mark.parametrize("lost", [history(None, BASE), history(BASE, None)])
