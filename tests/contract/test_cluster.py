@@ -646,3 +646,18 @@ def test_what_the_renderer_makes_is_accepted(tmp_path: Path) -> None:
     assert applied.values == {"MLFLOW_TRACKING_URI": False}
     assert set(applied.pod["probes"]) == {"startup", "readiness", "liveness"}
     assert "spec.replicas beyond the first" in applied.notes
+
+
+def test_a_supervisor_that_ends_before_it_hears_the_signal_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock was seen held, and its process is gone by the time of the signal."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    said = iter([gone.pid, None])
+    monkeypatch.setattr("reconciler.adapters.embedded.cluster.holder", lambda *_: next(said))
+    folder = tmp_path / "cluster" / "staging" / "digits"
+    folder.mkdir(parents=True)
+    (folder / "desired.json").write_text('{"pod": null}')
+    EmbeddedCluster(tmp_path, {}).stop_all()
+    assert next(said, "asked twice") == "asked twice"

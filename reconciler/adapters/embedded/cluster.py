@@ -303,7 +303,8 @@ def _stop(folder: Path) -> None:
     patience = time.monotonic() + grace + 10
     while (pid := holder(folder, "supervisor")) is not None:
         if pid:
-            os.kill(pid, signal.SIGTERM if time.monotonic() < patience else signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended since its lock was seen
+                os.kill(pid, signal.SIGTERM if time.monotonic() < patience else signal.SIGKILL)
         time.sleep(0.02)
     for pod in (folder / "pods").glob("*"):
         while holder(pod, "process") is not None:

@@ -23,9 +23,8 @@ class EmbeddedLease:
     @contextmanager
     def hold(self) -> Iterator[None]:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open(
-            "a+", encoding="utf-8"
-        ) as lease:  # not inherited: a training that outlives us frees it
+        # Python's files are not inherited: a training that outlives us does not keep the lock.
+        with self._file.open("a+", encoding="utf-8") as lease:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
