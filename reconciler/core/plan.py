@@ -186,7 +186,7 @@ class MergePullRequest(Act):
 
 
 class ApplyManifests(Act):
-    """Bring one subject's objects to the manifests committed at ``commit``."""
+    """Bring one subject's objects to the manifests that its pin's merge committed."""
 
     kind: Literal["apply-manifests"] = "apply-manifests"
     cluster: str

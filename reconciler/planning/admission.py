@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.base import Instant, Subject, format_instant
-from reconciler.core.desired import DesiredState, blob_id, blobs_digest
+from reconciler.core.desired import DesiredState, blobs_digest
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
 from reconciler.core.plan import Objection, Verdict
 from reconciler.planning.judge import JUDGE, NO_CHAMPION, Case, case_of, judge, measurements
-from reconciler.planning.renderers import render
+from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
 
 
@@ -241,7 +241,7 @@ class _Pin:
         files = render(
             self.subject.environment, self.view.environment(self.subject), self.subject.model, self.new
         )
-        return {name: blob_id(text) for name, text in files.items()}
+        return blob_ids(files)
 
     def inputs(self) -> str:
         environment = digest_of("environment", document=self.view.environment(self.subject))

@@ -6,7 +6,7 @@ from reconciler.core.base import Subject
 from reconciler.core.observed import Gap
 from reconciler.core.plan import MoveAlias, PruneWorkload, RemoveAlias
 from reconciler.planning.decision import NOTHING, Decision, act, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.view import View
 
 
@@ -44,9 +44,25 @@ def stray_alias(view: View, subject: Subject) -> str:
     registered = view.registered(environment.registry, model.registered_name)
     if isinstance(registered, Gap):
         return ""
+    if _pinned_by_another(view, subject, environment.registry, model.registered_name):
+        return ""
     current = registered.aliases.get(environment.alias, "")
     version = registered.version(current) if current else None
     return current if version is not None and version.verified(subject.environment) is not None else ""
+
+
+def _pinned_by_another(view: View, subject: Subject, registry: str, name: str) -> bool:
+    """Whether the alias may be that of a release under another model's name, as where a folder was renamed.
+
+    A release that does not parse may be that one.
+    """
+    if any(p.severity == "error" and p.environment == subject.environment for p in view.desired.problems):
+        return True
+    return any(
+        key.partition("/")[0] == subject.environment
+        and (release.pin.registry, release.pin.name) == (registry, name)
+        for key, release in view.desired.releases.items()
+    )
 
 
 def plan_leftovers(view: View, subject: Subject) -> Decision:
@@ -54,7 +70,7 @@ def plan_leftovers(view: View, subject: Subject) -> Decision:
     decision = NOTHING
     workload = view.workload(subject)
     if isinstance(workload, Gap):
-        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+        return wait(unanswered(subject, workload))
     if workload is not None and subject.environment not in view.desired.environments:
         return wait(
             hold(

@@ -12,7 +12,7 @@ from reconciler.core.base import Subject
 from reconciler.core.documents import Pin, Release, ServingSnapshot, VerifiedPin, release_digest
 from reconciler.core.observed import Gap, ModelVersion, RegisteredModel
 from reconciler.core.plan import Hold
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.view import Change, View
 
 
@@ -37,7 +37,7 @@ def candidate(view: View, subject: Subject) -> Candidate | Hold:
     environment, model = view.environment(subject), view.model(subject)
     registered = view.registered(environment.registry, model.registered_name)
     if isinstance(registered, Gap):
-        return hold("gap", subject, f"the {registered.source} did not answer: {registered.error}")
+        return unanswered(subject, registered)
     release = view.release(subject)
     if environment.promotes_from is None:
         version = _newly_trained(view, subject, registered, release)
@@ -127,7 +127,7 @@ def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel
         pinned = view.release(upstream)
         there = view.registered(pinned.pin.registry, pinned.pin.name) if pinned else None
         if isinstance(there, Gap):
-            return hold("gap", subject, f"the {there.source} did not answer: {there.error}")
+            return unanswered(subject, there)
         champion = view.champion(upstream) if name in view.desired.environments else None
         if champion is not None:
             found[name] = champion

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.core.base import Subject
+from reconciler.core.observed import Gap
 from reconciler.core.plan import Hold, Verdict
 
 
@@ -71,3 +72,8 @@ HOLDS: dict[str, Meaning] = {
 def hold(code: str, subject: Subject, reason: str, verdict: Verdict | None = None) -> Hold:
     """A Hold of a known code. ``reason`` names the next event, or the command that would change it."""
     return Hold(code=code, subject=subject, reason=reason, person=HOLDS[code].person, verdict=verdict)
+
+
+def unanswered(subject: Subject, gap: Gap) -> Hold:
+    """The Hold for whatever a Gap hides."""
+    return hold("gap", subject, f"the {gap.source} did not answer: {gap.error}")

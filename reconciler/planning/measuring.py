@@ -12,7 +12,7 @@ from reconciler.core.observed import Gap, Mark, evidence_tag
 from reconciler.core.plan import Hold
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.decision import NOTHING, Decision, act, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.judge import Case, case_of, max_age, measurements
 from reconciler.planning.releases import mark_version
 from reconciler.planning.runs import Attempts, attempts, submission
@@ -122,7 +122,7 @@ def _measure(
 ) -> tuple[Decision, bool]:
     """Submit or wait; the flag says that more is coming. ``lost``: there is a mark, to nothing usable."""
     if isinstance(tried, Gap):
-        return wait(hold("gap", subject, f"the {tried.source} did not answer: {tried.error}")), True
+        return wait(unanswered(subject, tried)), True
     last = tried.last
     if tried.state == "running" and last is not None:
         return wait(hold("measuring", subject, f"{last.name} is {last.phase.lower()}")), True
@@ -138,6 +138,9 @@ def _measure(
             wait(hold("measurement-failed", subject, f"{last.name} {said}; see `reconcile logs {last.name}`")),
             False,
         )
+    if not wanted.version.ready:
+        said = f"version {wanted.pin.version} waits for its files in the registry; then it is measured"
+        return wait(hold("measuring", subject, said)), True
     inputs = canonical_json(case.inputs(measurement))
     source = view.desired.models[subject.model]
     parameters = {

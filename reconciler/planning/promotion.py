@@ -10,7 +10,7 @@ from reconciler.core.plan import Hold
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.decision import Decision, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.measuring import plan_measuring
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, refusal, with_release
 from reconciler.planning.releases import with_digests
@@ -37,7 +37,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
         )
     workload = view.workload(subject)
     if isinstance(workload, Gap) and view.release(subject) is not None:
-        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+        return wait(unanswered(subject, workload))
     measured = plan_measuring(view, subject, wanted)
     if not measured.complete:
         return measured.decision

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reconciler.core.base import Subject, show_instant
 from reconciler.core.canonical import dump_document
-from reconciler.core.desired import DesiredState, blob_id
+from reconciler.core.desired import DesiredState
 from reconciler.core.documents import Merge, Release, evidence_path, release_path, rendered_folder
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import Gap, Intent, Marker, PullRequest, branch_of
@@ -26,8 +26,8 @@ from reconciler.core.plan import (
 )
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.decision import Decision, act, wait
-from reconciler.planning.holds import hold
-from reconciler.planning.renderers import render
+from reconciler.planning.holds import hold, unanswered
+from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
 
 
@@ -66,7 +66,7 @@ def with_release(
         releases[key] = release
         files = render(subject.environment, base.environments[subject.environment], subject.model, release)
         if files:
-            rendered[key] = {name: blob_id(text) for name, text in files.items()}
+            rendered[key] = blob_ids(files)
     if bundle is not None:
         bundles[key] = bundle
     return base.model_copy(update={"releases": releases, "bundles": bundles, "rendered": rendered})
@@ -95,7 +95,7 @@ def plan_proposal(view: View, wish: Wish) -> Decision:
     subject = wish.subject
     forge = view.observed.swept.forge
     if isinstance(forge, Gap):
-        return wait(hold("gap", subject, f"the {forge.source} did not answer: {forge.error}"))
+        return wait(unanswered(subject, forge))
     existing = view.open_pull(wish.intent, subject)
     if wish.verdict.verdict == "block":
         return wait(refusal(subject, wish.verdict, f"{wish.title}: not proposed"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from reconciler.core.base import Subject
-from reconciler.core.desired import blob_id, blobs_digest
+from reconciler.core.desired import blobs_digest
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import Pin, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.plan import MarkVersion
 from reconciler.planning.admission import inputs_digest
-from reconciler.planning.renderers import render
+from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
 
 
@@ -22,7 +22,7 @@ def with_digests(
     """
     environment = view.environment(subject)
     files = render(subject.environment, environment, subject.model, draft)
-    rendered = blobs_digest({name: blob_id(text) for name, text in files.items()})
+    rendered = blobs_digest(blob_ids(files))
     inputs = inputs_digest(
         draft,
         policy=policy,

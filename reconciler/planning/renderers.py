@@ -50,11 +50,16 @@ def render(
     return {name: dump_yaml(item) for name, item in objects.items()}
 
 
+def blob_ids(files: Mapping[str, str]) -> dict[str, str]:
+    """File name -> Git blob id, as a commit lists the files that :func:`render` makes."""
+    return {name: blob_id(text) for name, text in files.items()}
+
+
 def rendered_digest(files: Mapping[str, str]) -> str:
     """What ``trueup.dev/rendered`` says: the folder's digest less the lines that say it; "" for no files."""
     if not files:
         return ""
-    return folder_digest({name: blob_id(_RENDERED_LINE.sub("", text)) for name, text in files.items()})
+    return folder_digest(blob_ids({name: _RENDERED_LINE.sub("", text) for name, text in files.items()}))
 
 
 def object_name(model: str) -> str:

@@ -9,9 +9,9 @@ from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, veri
 from reconciler.core.plan import ApplyManifests, Tell, Verdict
 from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import Decision, act, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.releases import mark_version
-from reconciler.planning.renderers import render
+from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
 
 
@@ -19,7 +19,7 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
     """Why nothing of this pin may be applied and no alias may follow it; None where it may."""
     registered = view.registered(release.pin.registry, release.pin.name)
     if isinstance(registered, Gap):
-        return wait(hold("gap", subject, f"the {registered.source} did not answer: {registered.error}"))
+        return wait(unanswered(subject, registered))
     if view.version_of(release) is None:
         return wait(
             hold(
@@ -56,9 +56,9 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
     if release.serving == "none":
         return _soak(view, subject, release, None)
     if isinstance(workload, Gap):
-        return wait(hold("gap", subject, f"the {workload.source} did not answer: {workload.error}"))
+        return wait(unanswered(subject, workload))
     if (why := _why_apply(release, workload)) is not None:
-        return act(_apply(view, subject, release, why))
+        return _apply(view, subject, release, why)
     assert workload is not None
     if workload.health != "Healthy" or workload.serving != release.digest:
         said = f": {workload.message}" if workload.message else ""
@@ -78,17 +78,29 @@ def _why_apply(release: Release, workload: Workload | None) -> str | None:
     return None
 
 
-def _apply(view: View, subject: Subject, release: Release, why: str) -> ApplyManifests:
+def _apply(view: View, subject: Subject, release: Release, why: str) -> Decision:
+    """Exactly what the pin's merge committed, or nothing: nobody has reviewed anything else."""
     environment = view.environment(subject)
     manifests = render(subject.environment, environment, subject.model, release)
-    return ApplyManifests(
-        key=f"apply-manifests {subject} {release.digest}",
-        subject=subject,
-        reason=why,
-        cluster=environment.cluster,
-        namespace=environment.namespace,
-        release=release.digest,
-        manifests=manifests,
+    if blobs_digest(blob_ids(manifests)) != release.admission.rendered:
+        return wait(
+            hold(
+                "rendered-edited",
+                subject,
+                f"{why}, but environment.yaml of {subject.environment} asks for other manifests by now than "
+                "were committed with the pin; put it back, or promote another version",
+            )
+        )
+    return act(
+        ApplyManifests(
+            key=f"apply-manifests {subject} {release.digest}",
+            subject=subject,
+            reason=why,
+            cluster=environment.cluster,
+            namespace=environment.namespace,
+            release=release.digest,
+            manifests=manifests,
+        )
     )
 
 

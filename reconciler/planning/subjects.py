@@ -10,7 +10,7 @@ from reconciler.planning.admission import admit_subject
 from reconciler.planning.aliases import plan_alias, plan_leftovers
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING, Decision, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
 from reconciler.planning.rollback import FAILING, blamed, rollback_wish
@@ -28,7 +28,7 @@ def plan_subject(view: View, subject: Subject) -> Decision:
         return plan_training(view, subject)
     gap = view.observed.gaps.get(str(subject))
     if gap is not None:
-        return wait(hold("gap", subject, f"the {gap.source} did not answer: {gap.error}"))
+        return wait(unanswered(subject, gap))
     release = view.release(subject)
     if release is not None:
         return _pinned(view, subject, release)

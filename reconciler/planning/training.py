@@ -7,7 +7,7 @@ from reconciler.core.digests import canonical_json
 from reconciler.core.observed import Gap, RegisteredModel
 from reconciler.core.plan import Hold
 from reconciler.planning.decision import NOTHING, Decision, act, wait
-from reconciler.planning.holds import hold
+from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.runs import attempts, submission
 from reconciler.planning.view import View
 
@@ -38,12 +38,12 @@ def plan_training(view: View, subject: Subject) -> Decision:
         return NOTHING
     registered = _registered(view, subject)
     if isinstance(registered, Gap):
-        return wait(hold("gap", subject, f"the {registered.source} did not answer: {registered.error}"))
+        return wait(unanswered(subject, registered))
     key = view.desired.training_key(subject.model)
     assert key is not None
     tried = attempts(view, "train", subject.model, key, view.desired.platform.engine.attempts.train)
     if isinstance(tried, Gap):
-        return wait(hold("gap", subject, f"the {tried.source} did not answer: {tried.error}"))
+        return wait(unanswered(subject, tried))
     last = tried.last
     if tried.state == "running" and last is not None:
         done = f", {last.progress} tasks done" if last.progress else ""

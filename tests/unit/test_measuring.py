@@ -1,0 +1,39 @@
+"""What a measurement waits for before it is submitted, and where its mark goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.planning.candidates import Candidate, candidate
+from reconciler.planning.measuring import plan_measuring
+from reconciler.planning.view import View
+from tests.stories.build import HERE, Story, subject_of
+
+STAGING = subject_of("staging/digits")
+
+
+def measured(story: str, **version: Any) -> Any:
+    """What is done to measure the story's candidate, with these fields of its version changed."""
+    told = Story(HERE / story)
+    view = View(told.main, told.observed())
+    wanted = candidate(view, STAGING)
+    assert isinstance(wanted, Candidate)
+    wanted = wanted._replace(version=wanted.version.model_copy(update=version))
+    return plan_measuring(view, STAGING, wanted)
+
+
+def test_a_version_is_measured_once_its_files_are_there() -> None:
+    submitted = measured("measurement-submitted")
+    assert [action.kind for action in submitted.decision.actions] == ["submit-workflow"]
+    waiting = measured("measurement-submitted", ready=False)
+    assert (waiting.complete, waiting.decision.actions) == (False, ())
+    assert [hold.code for hold in waiting.decision.holds] == ["measuring"]
+
+
+def test_a_later_mark_stands_beside_the_first() -> None:
+    (mark,) = measured("evidence-marked").decision.actions
+    before = "runs:/before/evidence.json@sha256:" + "7" * 64
+    (again,) = measured("evidence-marked", tags={mark.tag: before}).decision.actions
+    assert (again.tag, again.value) == (f"{mark.tag}.2", mark.value)
+    both = {mark.tag: before, again.tag: mark.value}
+    assert measured("evidence-marked", tags=both).decision.actions == ()
