@@ -13,9 +13,14 @@ from reconciler.planning.view import View
 def plan_alias(view: View, subject: Subject) -> Decision:
     """Point the alias at the champion, whoever moved it away."""
     environment, model = view.environment(subject), view.model(subject)
-    champion = view.champion(subject)
+    champion, release = view.champion(subject), view.release(subject)
     registered = view.registered(environment.registry, model.registered_name)
-    if champion is None or isinstance(registered, Gap) or registered.version(champion.version) is None:
+    if champion is None or release is None or isinstance(registered, Gap):
+        return NOTHING
+    # Under another name, or given again, the same number may be another model.
+    version = registered.version(champion.version)
+    untagged = version is not None and version.digest is None and version is view.version_of(release)
+    if version is None or not (version.digest == champion.digest or untagged):
         return NOTHING
     current = registered.aliases.get(environment.alias, "")
     if current == champion.version:
