@@ -105,11 +105,6 @@ class Evidence(Frozen):
     metrics: dict[str, Metric]
 
     @property
-    def candidate(self) -> str:
-        value = self.inputs.get("candidate", "")
-        return value if isinstance(value, str) else ""
-
-    @property
     def digest(self) -> str:
         return sha256(self.to_bytes())
 

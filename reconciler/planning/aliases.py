@@ -91,7 +91,7 @@ def plan_leftovers(view: View, subject: Subject) -> Decision:
                 key=f"prune-workload {subject} {workload.release}",
                 subject=subject,
                 reason="nothing is pinned here any more",
-                cluster=view.cluster_of(subject),
+                cluster=view.environment(subject).cluster,
                 namespace=workload.namespace,
                 environment=subject.environment,
                 model=subject.model,

@@ -89,12 +89,10 @@ class View:
 
     def champion(self, subject: Subject) -> VerifiedPin | None:
         """champion(ENV): the verified pin on main; while it is not yet verified, the one before it."""
-        return self.champion_of(subject.environment, self.release(subject))
-
-    def champion_of(self, environment: str, release: Release | None) -> VerifiedPin | None:
+        release = self.release(subject)
         if release is None:
             return None
-        at = self.verified_at(environment, release)
+        at = self.verified_at(subject.environment, release)
         if at is None:
             before = release.champion
             return None if before and release.rejects(before.digest, before.release) else before
@@ -155,9 +153,6 @@ class View:
 
     def pin_history(self, subject: Subject) -> PinHistory | None:
         return self.observed.pins.get(str(subject))
-
-    def cluster_of(self, subject: Subject) -> str:
-        return self.environment(subject).cluster
 
 
 def attempt_of(run: WorkflowRun) -> int:
