@@ -196,3 +196,23 @@ def served(world: World) -> dict[str, Any]:
         "workloads": {key: (w.release, w.health, w.serving) for key, w in workloads},
         "open": list(world.forge.sweep().open),
     }
+
+
+@pytest.mark.parametrize("release", ["as it was", "broken too"])
+def test_a_renamed_model_folder_takes_no_alias_of_a_release(release: str) -> None:
+    """The new name registers under the old one, and the release is still there under the old name."""
+    world = STORIES["removing"]()
+    converge(world)
+    aliases = dict(world.registry.models["digits"].aliases)
+    pinned = release_path("staging", "digits")
+    moved = {
+        path.replace("models/digits/", "models/numbers/"): world.repository.text(path)
+        for path in world.repository.files(world.repository.main)
+        if path.startswith("models/digits/")
+    }
+    gone = {path.replace("models/numbers/", "models/digits/"): None for path in moved}
+    broken = {pinned: world.repository.text(pinned) + BROKEN} if release == "broken too" else {}
+    world.commit({**moved, **gone, **broken})
+    ticked = tick(world)
+    assert "remove-alias" not in [action.kind for action in ticked.planned.plan.actions], said(ticked)
+    assert world.registry.models["digits"].aliases == aliases != {}
