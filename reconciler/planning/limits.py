@@ -97,7 +97,10 @@ def _outage(view: View, decisions: Decisions, environment: str, limit: int, trip
     def is_rollback(action: Action) -> bool:
         if isinstance(action, (OpenPullRequest, UpdatePullRequest)):
             return action.marker.intent == "rollback" and not action.marker.asked_by
-        return isinstance(action, MergePullRequest) and action.branch.startswith("trueup/rollback/")
+        if not isinstance(action, MergePullRequest) or not action.branch.startswith("trueup/rollback/"):
+            return False
+        pull = view.open_pull("rollback", action.subject)
+        return pull is None or pull.marker is None or not pull.marker.asked_by
 
     failing = [
         s for s, d in decisions.items() if s.environment == environment and any(map(is_rollback, d.actions))

@@ -95,9 +95,21 @@ class View:
         at = self.verified_at(subject.environment, release)
         if at is None:
             before = release.champion
-            return None if before and release.rejects(before.digest, before.release) else before
+            vouched = before is not None and self._verified_once(subject.environment, release, before)
+            return before if vouched else None
         return VerifiedPin(
             version=release.pin.version, digest=release.pin.digest, release=release.digest, at=at
+        )
+
+    def _verified_once(self, environment: str, release: Release, before: VerifiedPin) -> bool:
+        """Whether the copy in the Release may be believed: a mark in the registry says that this model was
+        verified there, and nothing rejected it since. A registry that did not answer contradicts nothing."""
+        if release.rejects(before.digest, before.release):
+            return False
+        registered = self.registered(release.pin.registry, release.pin.name)
+        return isinstance(registered, Gap) or any(
+            version.verified(environment) is not None and version.digest in (before.digest, None)
+            for version in registered.versions
         )
 
     # --- engine -------------------------------------------------------------------------------------------
