@@ -32,7 +32,7 @@ def reconcile(
         int | None,
         typer.Option(
             metavar="[SECONDS]",
-            help=f"Tick again and again, every {WATCH_INTERVAL} seconds unless said otherwise.",
+            help=f"Tick every {WATCH_INTERVAL} seconds unless said otherwise, and at once after a change.",
         ),
     ] = None,
     expect: Annotated[
@@ -108,12 +108,17 @@ class Ticks:
         return plan, outcomes
 
     def forever(self, seconds: int) -> None:
-        """Until interrupted. A tick that fails is reported, and the next one goes on."""
+        """Until interrupted. A tick that fails is reported, and the next one goes on.
+
+        A tick that changed something is followed at once: what it changed may be what the next step waits for.
+        """
         from reconciler.core.errors import TrueupError
 
         while True:
             try:
-                self.tick(only_news=True)
+                _, outcomes = self.tick(only_news=True)
+                if outcomes and all(outcome.result in ("done", "already") for outcome in outcomes):
+                    continue
             except TrueupError as error:
                 console.fail(error)
                 self._session = None

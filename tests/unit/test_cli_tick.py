@@ -186,11 +186,22 @@ def test_a_watch_says_only_what_is_new(
 def test_a_watch_survives_a_failed_tick(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    loop.ticks = [Retryable("timed out", where="origin"), Terminal("is wrong"), (SOMETHING, (DONE,))]
+    wrong = [Retryable("timed out", where="origin"), Terminal("is wrong")]
+    loop.ticks = [*wrong, (SOMETHING, (DONE,)), (NOTHING, ())]
     assert watch(loop, monkeypatch, "5", ticks=3) == [5, 5, 5]
     out, err = capsys.readouterr()
     assert err == "error: origin: timed out\nerror: is wrong\n"
     assert out.count("Applied: 1 done") == 1
+
+
+def test_a_watch_goes_on_at_once_after_a_change_and_waits_after_a_failure(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.ticks = [(SOMETHING, (DONE,)), (SOMETHING, (DONE,)), (SOMETHING, (FAILED,)), (NOTHING, ())]
+    watch(loop, monkeypatch, "7", ticks=1)
+    assert len(loop.calls) == 3
+    watch(loop, monkeypatch, "7", ticks=2)
+    assert len(loop.calls) == 5
 
 
 def test_a_watch_for_machines_is_one_line_a_tick(
