@@ -368,7 +368,9 @@ def test_local_stop_where_nothing_runs(clone: Clone, capsys: Said) -> None:
 
 def test_logs_of_a_run_that_is_not_there(clone: Clone, capsys: Said) -> None:
     assert run(["logs", "train-digits-0-1"]) == 1
-    assert "no run is named 'train-digits-0-1'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no run is named 'train-digits-0-1'\nhint: there is no run yet; " in said
+    assert "reconcile logs ENV/MODEL" in said
     assert run(["logs", "nowhere/digits"]) == 1
     assert (
         "there is no such environment\nhint: the environments are production, staging"

@@ -41,6 +41,9 @@ from reconciler.core.observed import EngineSweep, WorkflowRun
 COOKIE = "TRUEUP_RUN"
 """Environment variable of every task, its value the run's folder: it finds the orphans of a killed runner."""
 
+SUGGESTED = 5
+"""Runs named to somebody who asked for one that is not there."""
+
 
 Kept = TypeVar("Kept", bound=Frozen)
 
@@ -203,7 +206,13 @@ class EmbeddedEngine:
     def logs(self, name: str) -> Iterator[tuple[str, str]]:
         folder = self._runs / name
         if not re.fullmatch(r"[-a-z0-9]+", name) or not folder.is_dir():
-            raise Terminal(f"no run is named {name!r}", where=str(self._runs))
+            newest = sorted(self._folders(), key=lambda folder: -folder.stat().st_mtime)[:SUGGESTED]
+            known = ", ".join(folder.name for folder in newest) or "no run yet"
+            raise Terminal(
+                f"no run is named {name!r}",
+                where=str(self._runs),
+                hint=f"there is {known}; for what serves: reconcile logs ENV/MODEL",
+            )
         status = read_status(folder)
         for node in status.nodes if status else ():
             log = folder / "logs" / f"{node}.log"
