@@ -66,6 +66,12 @@ def plan_training(view: View, subject: Subject) -> Decision:
                 "data or hyperparameters: a new key trains again",
             )
         )
+    lost = [key for key in view.desired.releases if key.endswith(f"/{subject.model}")]
+    if lost and not registered.versions:
+        # What was trained before is gone, not absent: training it again is a person's decision.
+        name = view.model(subject).registered_name
+        said = f"{', '.join(sorted(lost))} pins a version, and the registry has none of {name}; restore it, or"
+        return wait(hold("pinned-version-missing", subject, f"{said} remove the releases to begin anew"))
     why, allowed = _why(view, subject, registered)
     if not allowed:
         return wait(hold("retrain-not-asked", subject, why))
