@@ -243,6 +243,8 @@ def main() -> int:
     shutil.copy(HERE / "ask.py", folder)
     story = Story(folder, environment_of(folder))
     signal.signal(signal.SIGTERM, interrupted)
+    # In the background a shell ignores Ctrl-C, and so would the watches that the story ends by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     try:
         for chapter in CHAPTERS:

@@ -1,9 +1,12 @@
-"""How long property tests search: by default briefly and always along the same path, ``nightly`` for long.
+"""What every test starts from: how long property tests search, and a Ctrl-C that ends what a test started.
 
-Use: ``pytest tests/laws --hypothesis-profile=nightly``.
+Properties are searched briefly and always along the same path; for long with
+``pytest tests/laws --hypothesis-profile=nightly``.
 """
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +19,6 @@ settings.register_profile(
     "nightly", parent=settings.get_profile("default"), max_examples=3000, derandomize=False, print_blob=True
 )
 settings.load_profile("default")
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every process below inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
