@@ -12,6 +12,7 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
+    CollectWorkflows,
     MarkVersion,
     MergePullRequest,
     MoveAlias,
@@ -19,8 +20,10 @@ from reconciler.core.plan import (
     Outcome,
     Plan,
     PruneWorkload,
+    PublishChecks,
     ReadyPullRequest,
     RemoveAlias,
+    StopWorkflow,
     SubmitWorkflow,
     Tell,
     UpdatePullRequest,
@@ -51,6 +54,7 @@ def open_pull_request(action: OpenPullRequest, forge: ForgeWriter) -> int:
         files=action.files,
         draft=action.draft,
         labels=action.labels,
+        reviewers=action.reviewers,
     )
 
 
@@ -80,6 +84,13 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
                 deadline=action.deadline,
             )
             return action.name, started
+        case StopWorkflow():
+            writers.engine.stop(action.name)
+            return action.name, True
+        case CollectWorkflows():
+            for name in action.names:
+                writers.engine.delete(name)
+            return ", ".join(action.names), True
         case MarkVersion():
             registry = writers.registries[action.registry]
             registry.set_tag(action.name, action.version, action.tag, action.value)
@@ -129,6 +140,9 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
         case Tell():
             writers.notifier.send(action.message)
             return "told", True
+        case PublishChecks():
+            writers.forge.publish(action.number, head=action.head, checks=action.checks)
+            return f"#{action.number}", True
         case ReadyPullRequest():
             writers.forge.ready(action.number, head=action.head)
             return f"#{action.number}", True

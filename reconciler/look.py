@@ -30,18 +30,20 @@ def look(
     marks: list[tuple[str, Mark]] = []
     pins: dict[str, PinHistory] = {}
     proposals: dict[int, Proposal] = {}
+    complete: dict[int, PullRequest] = {}
     closed: dict[str, tuple[PullRequest, ...]] = {}
     gaps: dict[str, Gap] = {}
     for subject in moving:
         wanted = details(view, subject, closely)
         marks += wanted.marks
         try:
-            for pull in wanted.pulls:
-                proposals[pull.number] = Proposal(head=pull.head, state=load(readers.source, pull.head))
+            for number in wanted.pulls:
+                pull = complete[number] = readers.forge.get(number)
+                proposals[number] = Proposal(head=pull.head, state=load(readers.source, pull.head))
             if wanted.history:
                 pins[str(subject)] = _history(readers.source, subject, desired)
         except TrueupError as error:
-            gaps[str(subject)] = Gap(source=f"repository, about {subject}", error=str(error))
+            gaps[str(subject)] = Gap(source=f"repository or forge, about {subject}", error=str(error))
         for branch in wanted.branches:
             past = seen(f"forge, about {branch}", partial(readers.forge.closed, branch))
             if isinstance(past, Gap):
@@ -55,6 +57,7 @@ def look(
         evidence=evidence,
         evidence_gaps=evidence_gaps,
         pins=pins,
+        pulls=complete,
         proposals=proposals,
         closed=closed,
         gaps=gaps,

@@ -11,7 +11,7 @@ from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from reconciler.core.base import (
     Digest,
@@ -57,17 +57,123 @@ class Attempts(Frozen):
     measure: Annotated[int, Field(ge=1, le=10)] = 2
 
 
+class Secret(Frozen):
+    """Where a secret is: in an environment variable, or in a file that was mounted. Never what it is."""
+
+    env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    file: Annotated[str, Field(pattern=r"^/[^\x00-\x1f]{1,200}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("needs exactly one of env and file")
+        return self
+
+    def __str__(self) -> str:
+        return f"${self.env}" if self.env else str(self.file)
+
+
 class Engine(Frozen):
-    type: Literal["embedded"] = "embedded"
+    """What every engine has."""
+
     attempts: Attempts = Attempts()
 
 
-class Forge(Frozen):
+class EngineEmbedded(Engine):
+    """Workflows as processes of this machine."""
+
     type: Literal["embedded"] = "embedded"
 
 
-class Cluster(Frozen):
+KubeContext = Annotated[
+    str | None,
+    Field(
+        description="Of the kubeconfig that kubectl would read; none: the pod's ServiceAccount, or its default."
+    ),
+]
+
+
+class EngineArgo(Engine):
+    """Argo Workflows, asked through the Kubernetes API."""
+
+    type: Literal["argo"]
+    context: KubeContext = None
+    namespace: Name = Field(description="Where the workflows run.")
+
+
+class ForgeEmbedded(Frozen):
+    """Pull requests as refs of a bare repository on this machine."""
+
     type: Literal["embedded"] = "embedded"
+
+
+Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=200)]
+
+
+class ForgeGitea(Frozen):
+    """Gitea or Forgejo. The token's account is who trueup is there; it needs write access to the repository."""
+
+    type: Literal["gitea"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
+    repository: Repository = Field(description="OWNER/NAME")
+    token: Secret
+
+
+class GitHubApp(Frozen):
+    """A GitHub App on the repository: short-lived tokens, and commits that GitHub shows as verified."""
+
+    id: Annotated[int, Field(ge=1)]
+    installation: Annotated[int, Field(ge=1)]
+    private_key: Secret
+
+
+class ForgeGitHub(Frozen):
+    """GitHub, or GitHub Enterprise with another ``url``."""
+
+    type: Literal["github"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] = "https://api.github.com"
+    repository: Repository = Field(description="OWNER/NAME")
+    app: GitHubApp | None = None
+    token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_identity(self) -> Self:
+        if (self.app is None) == (self.token is None):
+            raise ValueError("needs exactly one of app and token")
+        return self
+
+
+class ClusterEmbedded(Frozen):
+    """Servers as processes of this machine."""
+
+    type: Literal["embedded"] = "embedded"
+
+
+class ClusterKubernetes(Frozen):
+    """A Kubernetes cluster; environments name the namespaces."""
+
+    type: Literal["kubernetes"]
+    context: KubeContext = None
+
+
+def _type(value: Any) -> str:
+    """Without a type it is the embedded one."""
+    return str(value.get("type", "embedded") if isinstance(value, dict) else value.type)
+
+
+AnyEngine = Annotated[
+    Annotated[EngineEmbedded, Tag("embedded")] | Annotated[EngineArgo, Tag("argo")], Discriminator(_type)
+]
+AnyForge = Annotated[
+    Annotated[ForgeEmbedded, Tag("embedded")]
+    | Annotated[ForgeGitea, Tag("gitea")]
+    | Annotated[ForgeGitHub, Tag("github")],
+    Discriminator(_type),
+]
+AnyCluster = Annotated[
+    Annotated[ClusterEmbedded, Tag("embedded")] | Annotated[ClusterKubernetes, Tag("kubernetes")],
+    Discriminator(_type),
+]
 
 
 class Notifier(Frozen):
@@ -91,9 +197,9 @@ class Platform(Document):
     kind: Literal["Platform"]
     requires: Annotated[str, Field(pattern=r"^[<>=!~0-9., ]+$")] = ">=0.1,<0.2"
     registries: dict[Name, Registry] = Field(default_factory=lambda: {"default": Registry()})
-    engine: Engine = Engine()
-    forge: Forge = Forge()
-    clusters: dict[Name, Cluster] = Field(default_factory=lambda: {"local": Cluster()})
+    engine: AnyEngine = EngineEmbedded()
+    forge: AnyForge = ForgeEmbedded()
+    clusters: dict[Name, AnyCluster] = Field(default={"local": ClusterEmbedded()}, validate_default=True)
     notifier: Notifier = Notifier()
     images: Images = Images()
 
@@ -194,6 +300,9 @@ class Promotion(Frozen):
     )
     approvals: Annotated[int, Field(ge=0, le=20)] = Field(
         default=1, description="Approvals of the head that are needed, by people other than its author."
+    )
+    reviewers: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$")], ...] = Field(
+        default=(), description="Accounts, or ORGANISATION/TEAM, that the forge asks for a review."
     )
     soak: Duration = Field(default_factory=lambda: parse_duration("10m"))
     freeze: tuple[Freeze, ...] = ()

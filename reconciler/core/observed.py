@@ -212,12 +212,24 @@ class Approval(Frozen):
     at: Instant
 
 
+class Check(Frozen):
+    """One line of a pull request's checks: a commit status, or whatever the forge calls it."""
+
+    name: Annotated[str, Field(max_length=100)]
+    state: Literal["success", "pending", "failure"]
+    summary: Annotated[str, Field(max_length=140)] = ""
+
+
 class PullRequest(Frozen):
-    """A pull request. ``ours``: opened by us, from one of our branches, with nobody else's commits."""
+    """A pull request. ``ours``: opened by us, from one of our branches, with nobody else's commits.
+
+    A sweep may leave out what the forge's list does not say: approvals, checks, whose commits these are, and
+    whether it can be merged. What is read of a single one is complete.
+    """
 
     number: int
     state: Literal["open", "merged", "closed"]
-    branch: str
+    branch: Annotated[str, Field(description="As OWNER:BRANCH where it is in somebody's fork.")]
     head: str
     base: str = "main"
     title: str
@@ -228,6 +240,9 @@ class PullRequest(Frozen):
     marker: Marker | None = None
     mergeable: bool = True
     approvals: tuple[Approval, ...] = ()
+    checks: tuple[Check, ...] | None = Field(
+        default=None, description="What we published at this head; None where the forge shows no checks."
+    )
     opened: Instant
     closed: Instant | None = None
     closed_by: str = ""
@@ -237,15 +252,18 @@ class PullRequest(Frozen):
 
 
 class ForgeSweep(Frozen):
-    """Every open pull request of the repository, by number, approvals included."""
+    """Every open pull request of the repository, by number, as the forge's list shows it."""
 
     gap: Literal[False] = False
     open: dict[int, PullRequest] = Field(default_factory=dict)
+    remaining: int | None = Field(
+        default=None, description="Calls that the forge still allows in its present window, if it counts them."
+    )
 
 
 # --- cluster ----------------------------------------------------------------------------------------------
 
-Health = Literal["Progressing", "Healthy", "Degraded", "Aborted", "Missing"]
+Health = Literal["Progressing", "Paused", "Healthy", "Degraded", "Aborted", "Missing"]
 LABEL_MANAGED = "app.kubernetes.io/managed-by"
 LABEL_ENVIRONMENT = "trueup.dev/environment"
 LABEL_MODEL = "trueup.dev/model"
@@ -320,6 +338,9 @@ class Observed(Frozen):
     evidence: dict[str, Evidence] = Field(default_factory=dict, description="By mark, URI@sha256.")
     evidence_gaps: dict[str, Gap] = Field(default_factory=dict, description="By mark.")
     pins: dict[str, PinHistory] = Field(default_factory=dict, description="By ENV/MODEL.")
+    pulls: dict[int, PullRequest] = Field(
+        default_factory=dict, description="Open pull requests of ours, read one by one and so complete."
+    )
     proposals: dict[int, Proposal] = Field(default_factory=dict, description="By pull-request number.")
     closed: dict[str, tuple[PullRequest, ...]] = Field(
         default_factory=dict, description="Branch -> its closed or merged pull requests, newest first."

@@ -14,7 +14,7 @@ from pydantic import Field
 from reconciler.core.base import Frozen, Instant, Subject
 from reconciler.core.digests import digest_of
 from reconciler.core.errors import Problem
-from reconciler.core.observed import Gap, Intent, Marker
+from reconciler.core.observed import Check, Gap, Intent, Marker
 
 # --- verdicts ---------------------------------------------------------------------------------------------
 
@@ -158,6 +158,7 @@ class OpenPullRequest(Act):
     files: tuple[FileChange, ...]
     draft: bool = False
     labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
 
 
 class UpdatePullRequest(OpenPullRequest):
@@ -221,8 +222,33 @@ class ReadyPullRequest(Act):
     head: str
 
 
+class PublishChecks(Act):
+    """Show on the forge, at one head of a pull request, what each gate and admission say of it."""
+
+    kind: Literal["publish-checks"] = "publish-checks"
+    number: int
+    head: str
+    checks: tuple[Check, ...]
+
+
+class StopWorkflow(Act):
+    """End a run whose result nobody asks for any more."""
+
+    kind: Literal["stop-workflow"] = "stop-workflow"
+    name: str
+
+
+class CollectWorkflows(Act):
+    """Delete finished runs of ours whose outcome is recorded elsewhere, or no longer asked for."""
+
+    kind: Literal["collect-workflows"] = "collect-workflows"
+    names: tuple[str, ...]
+
+
 Action = Annotated[
     SubmitWorkflow
+    | StopWorkflow
+    | CollectWorkflows
     | MarkVersion
     | MoveAlias
     | RemoveAlias
@@ -233,6 +259,7 @@ Action = Annotated[
     | ApplyManifests
     | PruneWorkload
     | ReadyPullRequest
+    | PublishChecks
     | Tell,
     Field(discriminator="kind"),
 ]

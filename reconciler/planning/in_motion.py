@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from reconciler.core.base import Frozen, Subject
 from reconciler.core.desired import DesiredState, blobs_digest
-from reconciler.core.observed import ForgeSweep, Gap, Intent, Mark, Observed, PullRequest, Swept, branch_of
+from reconciler.core.observed import ForgeSweep, Gap, Intent, Mark, Observed, Swept, branch_of
 from reconciler.core.plan import Hold
 from reconciler.planning.aliases import plan_alias, stray_alias
 from reconciler.planning.candidates import candidate
@@ -83,7 +83,7 @@ class Details(NamedTuple):
 
     history: bool
     branches: tuple[str, ...]
-    pulls: tuple[PullRequest, ...]
+    pulls: tuple[int, ...]
     marks: tuple[tuple[str, Mark], ...]
 
 
@@ -111,7 +111,8 @@ def details(view: View, subject: Subject, closely: bool = False) -> Details:
     if release is not None and subject.environment not in view.model(subject).environments:
         branches.append(branch_of("remove", subject))
     taken = {pull.branch for pull in pulls}
-    return Details(history, tuple(b for b in branches if b not in taken), pulls, marks)
+    numbers = tuple(pull.number for pull in pulls)
+    return Details(history, tuple(b for b in branches if b not in taken), numbers, marks)
 
 
 def _subjects(view: View) -> set[Subject]:

@@ -138,7 +138,8 @@ class View:
         forge = self.observed.swept.forge
         if not isinstance(forge, ForgeSweep):
             return {}
-        return {pull.branch: pull for _, pull in sorted(forge.open.items(), reverse=True)}
+        known = forge.open | self.observed.pulls
+        return {known[n].branch: known[n] for n in sorted(forge.open, reverse=True) if known[n].state == "open"}
 
     def open_pull(self, intent: Intent, subject: Subject) -> PullRequest | None:
         """The open pull request of our branch for this intent; the oldest, should there be two."""

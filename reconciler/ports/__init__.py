@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.core.base import Frozen
 from reconciler.core.observed import (
+    Check,
     ClusterSweep,
     EngineSweep,
     ForgeSweep,
@@ -106,10 +107,16 @@ class EngineWriter(Protocol):
         False if a run of this name is already there, which is success.
         """
 
+    def stop(self, name: str) -> None:
+        """End a run; it becomes Failed. Finished or gone already is success."""
+
+    def delete(self, name: str) -> None:
+        """Forget a finished run. Gone already is success; Terminal while it runs."""
+
 
 class ForgeReader(Protocol):
     def sweep(self) -> ForgeSweep:
-        """Every open pull request, with approvals. O(1) list calls."""
+        """Every open pull request, as far as O(1) list calls tell."""
 
     def closed(self, branch: str) -> tuple[PullRequest, ...]:
         """The closed and merged pull requests of one head branch, newest first."""
@@ -118,7 +125,10 @@ class ForgeReader(Protocol):
         """Merge commit id -> number, of every merged pull request."""
 
     def get(self, number: int) -> PullRequest:
-        """One pull request, open or not. Terminal if there is none."""
+        """One pull request, open or not, complete: approvals, checks, whose commits, mergeability.
+
+        Terminal if there is none.
+        """
 
 
 class ForgeWriter(Protocol):
@@ -134,6 +144,7 @@ class ForgeWriter(Protocol):
         files: tuple[FileChange, ...],
         draft: bool,
         labels: tuple[str, ...],
+        reviewers: tuple[str, ...] = (),
     ) -> int:
         """Commit on ``base``, move ``branch`` there, open a pull request; or adopt the open one. Its number."""
 
@@ -157,7 +168,11 @@ class ForgeWriter(Protocol):
     def ready(self, number: int, *, head: str) -> None:
         """Take the draft mark off; the head stays, and so do its approvals."""
 
-    def close(self, number: int, *, reason: str) -> None: ...
+    def publish(self, number: int, *, head: str, checks: tuple[Check, ...]) -> None:
+        """Show these checks at ``head``; what else is shown there stays. Nothing where a forge shows none."""
+
+    def close(self, number: int, *, reason: str) -> None:
+        """Comment with the reason, close, and delete our branch. Closed already is success."""
 
     def comment(self, number: int, text: str) -> None: ...
 

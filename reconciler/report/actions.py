@@ -7,13 +7,16 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
+    CollectWorkflows,
     MarkVersion,
     MergePullRequest,
     MoveAlias,
     OpenPullRequest,
     PruneWorkload,
+    PublishChecks,
     ReadyPullRequest,
     RemoveAlias,
+    StopWorkflow,
     SubmitWorkflow,
     Tell,
     UpdatePullRequest,
@@ -23,6 +26,7 @@ from reconciler.report.layout import Style
 SYMBOLS: dict[str, str] = {
     "submit-workflow": "+",
     "open-pull-request": "+",
+    "publish-checks": "+",
     "tell": "+",
     "mark-version": "~",
     "move-alias": "~",
@@ -33,6 +37,8 @@ SYMBOLS: dict[str, str] = {
     "close-pull-request": "-",
     "remove-alias": "-",
     "prune-workload": "-",
+    "stop-workflow": "-",
+    "collect-workflows": "-",
 }
 STYLES: dict[str, Style] = {"+": "good", "~": "warn", "-": "bad"}
 
@@ -42,6 +48,10 @@ def target(action: Action) -> str:
     match action:
         case SubmitWorkflow():
             return action.name
+        case StopWorkflow():
+            return action.name
+        case CollectWorkflows():
+            return ", ".join(action.names)
         case MarkVersion():
             return f"{action.name} version {action.version}: {action.tag}"
         case MoveAlias():
@@ -65,5 +75,8 @@ def target(action: Action) -> str:
             return f"{', '.join(action.objects)} of {action.subject} in {action.cluster}/{action.namespace}"
         case Tell():
             return action.message
+        case PublishChecks():
+            said = ", ".join(f"{check.name} {check.state}" for check in action.checks)
+            return f"#{action.number} at {action.head[:7]}: {said}"
         case ReadyPullRequest():
             return f"#{action.number} is no draft any more"

@@ -24,6 +24,7 @@ State = Literal[
     "progressing",
     "soaking",  # healthy, and not yet for long enough
     "verified",
+    "paused",
     "degraded",
     "aborted",
     "unadmitted",  # pinned without having been admissible; nothing of it is applied
@@ -35,6 +36,7 @@ _STYLES: dict[State, Style] = {
     "progressing": "note",
     "soaking": "note",
     "verified": "good",
+    "paused": "warn",
     "degraded": "bad",
     "aborted": "bad",
     "unadmitted": "bad",
@@ -147,6 +149,8 @@ def _state(
             return ("verified", verified_at) if verified_at else ("soaking", workload.since)
         case "Progressing":
             return "progressing", workload.since
+        case "Paused":
+            return "paused", workload.since
         case "Degraded":
             return "degraded", workload.since
         case "Aborted":

@@ -60,3 +60,12 @@ class MemoryEngine:
             progress="0/1",
         )
         return True
+
+    def stop(self, name: str) -> None:
+        if name in self.runs and not self.runs[name].done:
+            self.finish(name, "Failed", message="Stopped with strategy 'Terminate'")
+
+    def delete(self, name: str) -> None:
+        if name in self.runs and not self.runs[name].done:
+            raise Terminal(f"{name} is running")
+        self.runs.pop(name, None)

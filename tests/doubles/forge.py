@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.observed import Approval, ForgeSweep, Marker, PullRequest
+from reconciler.core.observed import Approval, Check, ForgeSweep, Marker, PullRequest
 from reconciler.core.plan import FileChange
 from tests.doubles.repository import MemoryRepository
 
@@ -51,6 +51,7 @@ class MemoryForge:
         files: tuple[FileChange, ...],
         draft: bool,
         labels: tuple[str, ...],
+        reviewers: tuple[str, ...] = (),
     ) -> int:
         there = next((p for p in self.pulls.values() if p.state == "open" and p.branch == branch), None)
         if there is not None:
@@ -67,6 +68,7 @@ class MemoryForge:
             ours=True,
             draft=draft,
             body=body,
+            checks=(),
             opened=self.clock(),
         )
         return number
@@ -85,7 +87,7 @@ class MemoryForge:
     ) -> None:
         self._at(number, head)
         built = self._built(base, title, files)
-        self._change(number, head=built, title=title, body=body, draft=draft)
+        self._change(number, head=built, title=title, body=body, draft=draft, checks=())
 
     def ready(self, number: int, *, head: str) -> None:
         self._at(number, head)
@@ -93,6 +95,11 @@ class MemoryForge:
 
     def merge(self, number: int, *, head: str, message: str) -> str:
         return self._merge(number, head, message, US)
+
+    def publish(self, number: int, *, head: str, checks: tuple[Check, ...]) -> None:
+        there = {check.name: check for check in self._at(number, head).checks or ()}
+        there |= {check.name: check for check in checks}
+        self._change(number, checks=tuple(there[name] for name in sorted(there)))
 
     def close(self, number: int, *, reason: str) -> None:
         self._close(number, reason, US)

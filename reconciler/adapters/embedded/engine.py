@@ -222,6 +222,23 @@ class EmbeddedEngine:
         if own.exists() and own.stat().st_size:
             yield "runner", own.read_text(errors="replace")
 
+    def stop(self, name: str) -> None:
+        """As by Argo's Terminate. The runner ends its tasks; this waits for neither."""
+        folder = self._runs / name
+        if (folder / "run.json").exists() and not self._at_rest(folder) and (pid := _pid(folder)):
+            _signal(pid, signal.SIGTERM)
+
+    def delete(self, name: str) -> None:
+        folder = self._runs / name
+        if not (folder / "run.json").exists():
+            return
+        if not self._look(folder).done:
+            raise Terminal("the run is not finished", where=name, hint="stop it first")
+        grave = self._stage() / "run"
+        with suppress(FileNotFoundError):
+            folder.rename(grave)
+        shutil.rmtree(grave.parent, ignore_errors=True)
+
     def stop_all(self) -> None:
         """End every runner and task under this home. Runs that were going on end as by Argo's Terminate."""
         give_up = time.monotonic() + self._grace + 5

@@ -14,8 +14,9 @@ approvals show the flow and secure nothing.
 Every write looks, prepares objects, and moves all refs in one compare-and-swap; whoever loses looks again.
 A pull request whose head came to the default branch by an ordinary push counts as merged.
 
-Honoured: head locks, conflicts, drafts, approvals by head, who closed it. Noted and ignored: labels. Refused by
-name: remotes that are not a folder here, repositories with a working tree, writing to branches of people.
+Honoured: head locks, conflicts, drafts, approvals by head, who closed it. Noted and ignored: labels, reviewers,
+checks. Refused by name: remotes that are not a folder here, repositories with a working tree, writing to
+branches of people.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from reconciler.adapters.git_command import (
 )
 from reconciler.core.base import Frozen
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.observed import Approval, ForgeSweep, Marker, PullRequest
+from reconciler.core.observed import Approval, Check, ForgeSweep, Marker, PullRequest
 from reconciler.core.plan import FileChange
 
 _FILE = "pull.json"
@@ -139,6 +140,7 @@ class EmbeddedForge:
         files: tuple[FileChange, ...],
         draft: bool,
         labels: tuple[str, ...],
+        reviewers: tuple[str, ...] = (),  # noqa: ARG002 - there is nobody to notify
     ) -> int:
         about = {"branch": branch, "title": title, "body": body, "draft": draft}
         if not branch_name(branch).startswith(_OURS):
@@ -189,6 +191,9 @@ class EmbeddedForge:
                 self._write(look, _TRUEUP, "ready", record.but(draft=False))
 
         self._settle(attempt)
+
+    def publish(self, number: int, *, head: str, checks: tuple[Check, ...]) -> None:
+        """Nothing: nobody could be held up by them here, and `reconcile pr show` tells the same."""
 
     def close(self, number: int, *, reason: str) -> None:
         self._close(number, reason, _TRUEUP)
