@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from reconciler.adapters.embedded.engine import EmbeddedEngine
     from reconciler.adapters.embedded.forge import EmbeddedForge
     from reconciler.adapters.folder_source import FolderSource
-    from reconciler.core.observed import PullRequest
 
 Clock = Callable[[], datetime]
 
@@ -222,19 +221,6 @@ def is_behind(repository: Repository, base: str, head: str) -> bool:
     command = ["git", "merge-base", "--is-ancestor", base, head]
     contains = subprocess.run(command, cwd=repository.root, capture_output=True, check=False).returncode == 0
     return not contains and bool(local_commit(repository, head))
-
-
-def difference(repository: Repository, pull: PullRequest) -> str:
-    """What a pull request changes, as Git's unified diff. Without evidence files: its body has their numbers.
-
-    Compared with where its branch left the default branch, so that what others merged since is not shown.
-    """
-    base = f"{pull.merge_commit}^1" if pull.merge_commit else f"refs/heads/{pull.base}"
-    how = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
-    apart = (":(top)", ":(top,exclude)environments/*/releases/*.evidence.json")
-    return _git(
-        Path(repository.origin.removeprefix("file://")), "diff", *how, f"{base}...{pull.head}", "--", *apart
-    )
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -1,6 +1,6 @@
 """The one place that runs Git: on one bare repository, without a shell, with arguments that cannot be options.
 
-:mod:`reconciler.adapters.git_source` and :mod:`reconciler.adapters.embedded.forge` call it. Only plumbing
+:mod:`reconciler.adapters.mirror` and :mod:`reconciler.adapters.embedded.forge` call it. Only plumbing
 commands are used, so that a person's aliases, hooks, filters and log settings change nothing.
 """
 
@@ -129,25 +129,32 @@ class GitCommand:
         failure: type[TrueupError] = Terminal,
         hint: str = "",
         pass_fds: Sequence[int] = (),
+        settings: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> Answer:
         """Exit code and output; an exit code outside ``accept`` raises ``failure`` with Git's own last line.
 
         Git gets a session of its own: no prompt can reach the terminal, and what kills this process does not
-        kill Git in the middle of a write. ``pass_fds`` stay open for as long as it runs.
+        kill Git in the middle of a write. ``pass_fds`` stay open for as long as it runs. ``settings`` are Git's
+        configuration for this run; ``secrets`` too, after them, by way of the environment: a process list
+        shows only their names.
         """
         try:
             import git
         except ImportError as error:  # GitPython looks for the program when it is imported
             raise Terminal("Git was not found", hint="install Git 2.38 or newer") from error
 
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-        command = ["git", *settings, f"--git-dir={self.git_dir}", *arguments]
+        hidden = {f"TRUEUP_SETTING_{n}": value for n, value in enumerate((secrets or {}).values())}
+        configured = [*_SETTINGS, *(f"{name}={value}" for name, value in (settings or {}).items())]
+        options = [part for setting in configured for part in ("-c", setting)]
+        options += [f"--config-env={name}={place}" for name, place in zip(secrets or {}, hidden, strict=True)]
+        command = ["git", *options, f"--git-dir={self.git_dir}", *arguments]
         try:
             process = git.Git().execute(
                 command,
                 as_process=True,
                 istream=subprocess.PIPE,
-                env=_ENVIRONMENT | dict(env or {}),
+                env=_ENVIRONMENT | dict(env or {}) | hidden,
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
             )

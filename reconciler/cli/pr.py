@@ -50,11 +50,10 @@ def show(
     output: Output = Format.text,
 ) -> None:
     """Show a pull request: what it says, and what it changes."""
-    from reconciler import bootstrap
     from reconciler.report import json, layout, pulls
 
-    session = Session.of(context)
-    pull = _forge(context).get(number)
+    forge = _forge(context)
+    pull = forge.get(number)
     if output is Format.json:
         console.write(json.rows([pull]))
         return
@@ -63,7 +62,7 @@ def show(
     if pull.comments:
         console.show([layout.BLANK, *pulls.comments(pull)])
     if diff:
-        console.show([layout.BLANK, *pulls.difference(bootstrap.difference(session.repository, pull))])
+        console.show([layout.BLANK, *pulls.difference(forge.difference(number))])
 
 
 @pr.command("open")

@@ -130,6 +130,9 @@ class ForgeReader(Protocol):
         Terminal if there is none.
         """
 
+    def difference(self, number: int) -> str:
+        """What it changes, as a unified diff without evidence files. Terminal if there is none."""
+
 
 class ForgeWriter(Protocol):
     """Our own pull requests. ``head`` is always a lock: another head raises Retryable and changes nothing."""

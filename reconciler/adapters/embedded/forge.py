@@ -21,18 +21,17 @@ branches of people.
 
 from __future__ import annotations
 
-import json
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from reconciler.adapters import branches
 from reconciler.adapters.git_command import (
     Change,
     GitCommand,
@@ -105,7 +104,7 @@ class EmbeddedForge:
         self._person = person
         self._clock = clock
         self._parsed: dict[str, _Record] = {}
-        self._mergeable = lru_cache(maxsize=1024)(self._try_merge)
+        self._mergeable = lru_cache(maxsize=1024)(partial(branches.merge_cleanly, self._git))
 
     # --- reader -------------------------------------------------------------------------------------------
 
@@ -127,6 +126,10 @@ class EmbeddedForge:
     def get(self, number: int) -> PullRequest:
         look = self._look()
         return self._seen(look, self._record(look, number))
+
+    def difference(self, number: int) -> str:
+        look = self._look()
+        return branches.difference(self._git, look.tip, self._record(look, number).pull)
 
     # --- writer -------------------------------------------------------------------------------------------
 
@@ -151,7 +154,7 @@ class EmbeddedForge:
             if there is not None:
                 return there
             old = look.refs.get(f"refs/heads/{branch}", "")
-            if old and not _only_ours(self._changes(look, [old]), old):
+            if old and not branches.only_by(_TRUEUP, self._changes(look, [old]), old):
                 hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
                 raise self._refusal(f"branch {branch} has commits that are not trueup's", hint)
             return self._open(look, _TRUEUP, self._rebuilt(look, base, title, files), about, labels)
@@ -284,7 +287,7 @@ class EmbeddedForge:
             pull, head = record.pull, heads[number]
             ours = pull.author == _TRUEUP.name and pull.branch.startswith(_OURS)
             if head in changes:
-                fresh[number] = record.but(head=head, ours=ours and _only_ours(changes, head))
+                fresh[number] = record.but(head=head, ours=ours and branches.only_by(_TRUEUP, changes, head))
             else:
                 fresh[number] = record.but(head=head, ours=ours, **self._landing(look, pull, head))
         landed = tuple(number for number in waiting if fresh[number].pull.state == "merged")
@@ -335,16 +338,7 @@ class EmbeddedForge:
         return record
 
     def _changes(self, look: _Look, heads: Iterable[str]) -> dict[str, Change]:
-        """The commits that these heads bring to the default branch. One Git call for all of them."""
-        wanted = set(heads)
-        return self._git.commits("\n".join([*wanted, f"^{look.tip}", ""])) if wanted else {}
-
-    def _try_merge(self, base: str, head: str) -> bool:
-        """Whether they merge without conflict. The result goes to a scratch folder: a look writes nothing."""
-        objects = json.dumps(str(self._git.git_dir / "objects"), ensure_ascii=False)
-        with tempfile.TemporaryDirectory() as scratch:
-            env = {"GIT_OBJECT_DIRECTORY": scratch, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
-            return bool(self._git.merged_tree(base, head, env))
+        return branches.brought(self._git, look.tip, heads)
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -412,12 +406,8 @@ class EmbeddedForge:
         return record.but(state=state, closed=self._clock(), closed_by=who.name, closed_by_us=who == _TRUEUP)
 
     def _rebuilt(self, look: _Look, base: str, title: str, files: tuple[FileChange, ...]) -> str:
-        """A commit of ours on ``base``."""
-        if not self._git.contains(look.tip, commit_id(base)):
-            hint = "the next tick starts from the new one"
-            raise Retryable(f"{base[:12]} is not on the default branch", where=self._where, hint=hint)
-        changed = {file.path: file.content for file in files}
-        return self._git.commit(base, changed, title, _TRUEUP, self._clock())
+        what = (self._git, look.tip, base, title, files)
+        return branches.rebuilt(*what, who=_TRUEUP, at=self._clock(), where=self._where)
 
     def _write(
         self,
@@ -448,17 +438,3 @@ class EmbeddedForge:
 
     def _refusal(self, what: str, hint: str = "") -> Terminal:
         return Terminal(what, where=self._where, hint=hint)
-
-
-def _only_ours(changes: Mapping[str, Change], head: str) -> bool:
-    """Whether every change from ``head`` down to the default branch was written and committed by trueup."""
-    ahead, seen = [head], set[str]()
-    while ahead:
-        oid = ahead.pop()
-        if oid in seen or oid not in changes:
-            continue
-        if changes[oid].people != {_TRUEUP}:
-            return False
-        seen.add(oid)
-        ahead += changes[oid].parents
-    return True
