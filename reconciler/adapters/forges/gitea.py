@@ -367,10 +367,13 @@ class GiteaForge:
         return pull.model_copy(update={"ours": ours, "mergeable": mergeable})
 
     def _ended(self, raw: _Raw) -> PullRequest:
-        """With who closed it: the last to do so in its timeline, from the instant it was closed."""
+        """With who closed it: the last to do so in its timeline, from the instant it was closed.
+
+        The list does not name who merged; the pull request itself does.
+        """
         pull = self._pull(raw)
-        if pull.state != "closed" or pull.closed is None:
-            return pull
+        if pull.state == "merged" or pull.closed is None:
+            return pull if pull.closed_by else self._pull(self._one(pull.number))
         since = (pull.closed - timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
         events = self._get(f"/issues/{pull.number}/timeline", {"since": since, "limit": _PAGE}) or []
         who = next((e["user"]["login"] for e in reversed(events) if e["type"] == "close" and e["user"]), "")
