@@ -144,7 +144,7 @@ def words_for(schema: dict[str, Any], kind: str) -> str:
         case {"$ref": ref}:
             name = ref.rpartition("/")[2]
             return f"[{name}](#{kind.lower()}-{name.lower()})"
-        case {"anyOf": choices}:
+        case {"anyOf": choices} | {"oneOf": choices}:
             return " or ".join(words_for(c, kind) for c in choices if c != {"type": "null"})
         case {"const": value}:
             return f"`{value}`"
