@@ -8,10 +8,10 @@ from functools import partial
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
 from reconciler.core.digests import sha256
-from reconciler.core.documents import Release, release_path
+from reconciler.core.documents import Release, release_path, rendered_folder
 from reconciler.core.errors import Terminal, TrueupError
 from reconciler.core.evidence import Evidence, parse_evidence
-from reconciler.core.observed import Gap, Mark, Observed, PinHistory, Proposal, PullRequest, Swept
+from reconciler.core.observed import Edit, Gap, Mark, Observed, PinHistory, Proposal, PullRequest, Swept
 from reconciler.load import load, release_at
 from reconciler.planning.in_motion import details
 from reconciler.planning.view import View
@@ -29,6 +29,7 @@ def look(
     view = View(desired, Observed(swept=swept))
     marks: list[tuple[str, Mark]] = []
     pins: dict[str, PinHistory] = {}
+    edits: dict[str, Edit] = {}
     proposals: dict[int, Proposal] = {}
     complete: dict[int, PullRequest] = {}
     closed: dict[str, tuple[PullRequest, ...]] = {}
@@ -40,6 +41,8 @@ def look(
             for number in wanted.pulls:
                 pull = complete[number] = readers.forge.get(number)
                 proposals[number] = Proposal(head=pull.head, state=load(readers.source, pull.head))
+            if wanted.edited:
+                edits |= _edit(readers.source, subject)
             if wanted.history:
                 pins[str(subject)] = _history(readers.source, subject, desired)
         except TrueupError as error:
@@ -57,6 +60,7 @@ def look(
         evidence=evidence,
         evidence_gaps=evidence_gaps,
         pins=pins,
+        edits=edits,
         pulls=complete,
         proposals=proposals,
         closed=closed,
@@ -89,6 +93,12 @@ def _evidence(readers: Readers, registry: str, mark: Mark) -> Evidence:
             hint="it is measured again",
         )
     return parse_evidence(content, where=mark.uri)
+
+
+def _edit(source: Source, subject: Subject) -> dict[str, Edit]:
+    """The newest commit on main that changed this subject's manifests; none where none ever did."""
+    log = source.log(rendered_folder(subject.environment, subject.model))
+    return {str(subject): Edit(commit=c.oid, at=c.at, author=c.author) for c in log[:1]}
 
 
 def _history(source: Source, subject: Subject, desired: DesiredState) -> PinHistory:

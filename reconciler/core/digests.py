@@ -18,14 +18,14 @@ KEY_LENGTH = 12
 """Hex digits of a key that names carry: 48 bits, so a million keys of one model collide with p < 0.002."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, defaults: bool = True) -> Any:
     """``value`` as JSON's own types; pydantic models by alias, without unset optionals."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=not defaults)
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, defaults=defaults) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, defaults=defaults) for v in value]
     return value
 
 
@@ -41,8 +41,12 @@ def sha256(content: bytes | str) -> str:
 
 
 def digest_of(kind: str, **inputs: Any) -> str:
-    """The digest of a thing of ``kind`` with these declared inputs."""
-    return sha256(canonical_json({"kind": kind, **inputs}))
+    """The digest of a thing of ``kind`` with these declared inputs.
+
+    A document's field at its default counts like one that is not there: a later version of trueup, with a field
+    more, must find the digests that an earlier one recorded. So a default never changes its meaning.
+    """
+    return sha256(canonical_json(plain({"kind": kind, **inputs}, defaults=False)))
 
 
 def short(digest: str) -> str:

@@ -318,6 +318,19 @@ class Rollback(Frozen):
     merge: Merge = Field(default="manual", description="Who merges a rollback that trueup proposes.")
 
 
+OnDrift = Literal["heal", "warn"]
+
+
+class Drift(Frozen):
+    """What happens where somebody changed what trueup had put there: put back, or only told.
+
+    Committed manifests that were edited are never put back: Git is changed by pull requests alone.
+    """
+
+    cluster: OnDrift = "heal"
+    alias: OnDrift = "heal"
+
+
 class Limits(Frozen):
     """Budgets (the first N go, the rest wait) and tripwires (past N the class stops; people are told)."""
 
@@ -353,6 +366,7 @@ class Environment(Document):
     sync: Literal["reconciler"] = "reconciler"
     promotion: Promotion = Promotion()
     rollback: Rollback = Rollback()
+    drift: Drift = Drift()
     limits: Limits = Limits()
     retrain_on: tuple[Literal["code", "data"], ...] = ("code", "data")
 

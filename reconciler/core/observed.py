@@ -48,6 +48,11 @@ def told_tag(environment: str) -> str:
     return f"trueup.told.{environment}"
 
 
+def alias_tag(environment: str) -> str:
+    """Says for which release trueup moved the alias; asked only where drift of the alias is not put back."""
+    return f"trueup.alias.{environment}"
+
+
 class Mark(Frozen):
     """Where a piece of evidence is, and its SHA-256: the value of an evidence tag, ``URI@sha256:HEX``."""
 
@@ -290,6 +295,7 @@ class Workload(Frozen):
     endpoint: str = ""
     objects: tuple[str, ...] = Field(default=(), description="KIND/NAME of every object of ours.")
     drifted: tuple[str, ...] = ()
+    drifted_since: Instant | None = Field(default=None, description="As far as the cluster tells.")
 
 
 class ClusterSweep(Frozen):
@@ -323,6 +329,14 @@ class PinHistory(Frozen):
     past: tuple[Release, ...] = ()
 
 
+class Edit(Frozen):
+    """The newest commit on main that changed something."""
+
+    commit: str
+    at: Instant
+    author: str = ""
+
+
 class Proposal(Frozen):
     """An open pull request of ours with what the repository says at its head."""
 
@@ -338,6 +352,9 @@ class Observed(Frozen):
     evidence: dict[str, Evidence] = Field(default_factory=dict, description="By mark, URI@sha256.")
     evidence_gaps: dict[str, Gap] = Field(default_factory=dict, description="By mark.")
     pins: dict[str, PinHistory] = Field(default_factory=dict, description="By ENV/MODEL.")
+    edits: dict[str, Edit] = Field(
+        default_factory=dict, description="By ENV/MODEL: who changed manifests that are not the pin's."
+    )
     pulls: dict[int, PullRequest] = Field(
         default_factory=dict, description="Open pull requests of ours, read one by one and so complete."
     )

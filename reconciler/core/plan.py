@@ -144,6 +144,7 @@ class Summary(Frozen):
     merges: str = Field(description="Who or what merges it, in one sentence.")
     notes: tuple[str, ...] = ()
     lineage: dict[str, str] = Field(default_factory=dict)
+    difference: str = Field(default="", description="Of the manifests: a unified diff.")
 
 
 class OpenPullRequest(Act):

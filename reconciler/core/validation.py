@@ -138,6 +138,10 @@ PATTERN_HINTS: Final = {
     r"^[a-z][a-z-]*\.[a-z][a-z0-9_-]*$": "write MEASUREMENT.METRIC, as in evaluate.accuracy",
     r"^[<>=!~0-9., ]+$": 'write versions as pip does, as in ">=0.1,<0.2"',
     r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$": 'write a quantity as text, as in "500m" or "1Gi"',
+    r"^/[^\x00-\x1f]{1,200}$": "write the absolute path of a mounted file, never the value itself",
+    r"^https?://[^\s@?#]+$": "write https:// and the address, without a name or password in it",
+    r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$": "write OWNER/NAME",
+    r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$": "write an account, or ORGANISATION/TEAM",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",
 }
 """What a text must look like, by the pattern it failed; a test keeps this complete."""

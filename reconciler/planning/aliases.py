@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from reconciler.core.base import Subject
-from reconciler.core.observed import Gap
+from reconciler.core.documents import Release
+from reconciler.core.observed import Gap, ModelVersion, alias_tag
 from reconciler.core.plan import MoveAlias, PruneWorkload, RemoveAlias
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
+from reconciler.planning.releases import mark_version
 from reconciler.planning.view import View
 
 
@@ -23,22 +25,44 @@ def plan_alias(view: View, subject: Subject) -> Decision:
     if version is None or not (version.digest == champion.digest or untagged):
         return NOTHING
     current = registered.aliases.get(environment.alias, "")
+    mark = _moved(view, subject, release, version)
     if current == champion.version:
-        return NOTHING
+        return mark
     was = f"it named version {current}" if current else "it named nothing"
     where = f"{environment.registry}/{model.registered_name}@{environment.alias}"
-    return act(
-        MoveAlias(
-            key=f"move-alias {where} {current}->{champion.version}",
-            subject=subject,
-            reason=f"version {champion.version} is the verified release of {subject.environment}, and {was}",
-            registry=environment.registry,
-            name=model.registered_name,
-            alias=environment.alias,
-            version=champion.version,
-            current=current,
+    if environment.drift.alias == "warn" and mark == NOTHING:
+        return wait(
+            hold(
+                "drifted",
+                subject,
+                f"{where} should name version {champion.version}, and {was} (the registry does not tell since "
+                f"when); put it back, or let trueup: drift.alias of {subject.environment}",
+            )
         )
+    move = MoveAlias(
+        key=f"move-alias {where} {current}->{champion.version}",
+        subject=subject,
+        reason=f"version {champion.version} is the verified release of {subject.environment}, and {was}",
+        registry=environment.registry,
+        name=model.registered_name,
+        alias=environment.alias,
+        version=champion.version,
+        current=current,
     )
+    return act(move).and_then(mark)
+
+
+def _moved(view: View, subject: Subject, release: Release, champion: ModelVersion) -> Decision:
+    """The mark that the alias was moved for this champion, where it is to be moved once and then left alone."""
+    if view.environment(subject).drift.alias == "heal":
+        return NOTHING
+    tag, vouched = alias_tag(subject.environment), view.champion(subject)
+    assert vouched is not None
+    if champion.tags.get(tag) == vouched.release:
+        return NOTHING
+    pin = release.pin.model_copy(update={"version": champion.version})
+    why = "so that it is moved once, and later changes are told"
+    return act(mark_version(subject, pin, tag, vouched.release, why))
 
 
 def stray_alias(view: View, subject: Subject) -> str:

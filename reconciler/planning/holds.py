@@ -52,6 +52,8 @@ HOLDS: dict[str, Meaning] = {
     "rendered-edited": Meaning("The committed manifests are not the ones of this pin.", person=True),
     "pinned-version-missing": Meaning("The pinned version is gone, or is not what the pin says.", person=True),
     "progressing": Meaning("The cluster is bringing the release up."),
+    "paused": Meaning("The canary does not go on by itself: a person decides.", person=True),
+    "drifted": Meaning("Somebody changed what trueup had put there, and it is only told.", person=True),
     "soaking": Meaning("The release is healthy and has not yet been so for long enough."),
     "unhealthy": Meaning("The release is unhealthy, not yet for long enough to be rolled back."),
     "not-attributable": Meaning(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.core.base import Frozen, Subject
-from reconciler.core.desired import DesiredState, blobs_digest
+from reconciler.core.desired import DesiredState
 from reconciler.core.observed import ForgeSweep, Gap, Intent, Mark, Observed, Swept, branch_of
 from reconciler.core.plan import Hold
 from reconciler.planning.aliases import plan_alias, stray_alias
 from reconciler.planning.candidates import candidate
+from reconciler.planning.decision import NOTHING
 from reconciler.planning.measuring import marks_wanted
 from reconciler.planning.rollback import FAILING
 from reconciler.planning.training import trained
@@ -69,19 +70,19 @@ def at_rest(view: View, subject: Subject) -> bool:
     if (
         not served
         or view.verified_at(subject.environment, release) is None
-        or plan_alias(view, subject).actions
+        or plan_alias(view, subject) != NOTHING
+        or view.edited(subject, release)
     ):
-        return False
-    if release.admission.rendered != blobs_digest(view.desired.rendered.get(str(subject), {})):
         return False
     wanted_next = candidate(view, subject)
     return not isinstance(wanted_next, Hold) and wanted_next.change is None
 
 
 class Details(NamedTuple):
-    """What ``look`` reads about one moving subject."""
+    """What ``look`` reads about one moving subject. ``edited``: who changed its manifests."""
 
     history: bool
+    edited: bool
     branches: tuple[str, ...]
     pulls: tuple[int, ...]
     marks: tuple[tuple[str, Mark], ...]
@@ -90,9 +91,9 @@ class Details(NamedTuple):
 def details(view: View, subject: Subject, closely: bool = False) -> Details:
     """Only what planning this subject will ask for. ``marks`` are (registry, mark)."""
     if not subject.environment or view.desired.hidden(subject):
-        return Details(False, (), (), ())
+        return Details(False, False, (), (), ())
     if subject.environment not in view.desired.environments or subject.model not in view.desired.models:
-        return Details(False, (), (), ())
+        return Details(False, False, (), (), ())
     pulls = tuple(pull for intent in INTENTS if (pull := view.open_pull(intent, subject)) is not None)
     release, workload = view.release(subject), view.workload(subject)
     failing = workload is not None and not isinstance(workload, Gap) and workload.health in FAILING
@@ -112,7 +113,8 @@ def details(view: View, subject: Subject, closely: bool = False) -> Details:
         branches.append(branch_of("remove", subject))
     taken = {pull.branch for pull in pulls}
     numbers = tuple(pull.number for pull in pulls)
-    return Details(history, tuple(b for b in branches if b not in taken), numbers, marks)
+    edited = release is not None and view.edited(subject, release)
+    return Details(history, edited, tuple(b for b in branches if b not in taken), numbers, marks)
 
 
 def _subjects(view: View) -> set[Subject]:

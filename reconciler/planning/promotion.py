@@ -102,6 +102,7 @@ def _lineage(wanted: Candidate) -> dict[str, str]:
         "digest": wanted.pin.digest,
         "training key": wanted.version.training_key or "",
         "training data (md5)": wanted.version.training_inputs.get("data", ""),
+        "training code (Git tree)": wanted.version.training_inputs.get("source", ""),
         "run": wanted.version.run_id,
         "image": wanted.image,
     }

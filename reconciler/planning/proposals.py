@@ -5,6 +5,7 @@ One pull request for a subject and intent, on the one branch that :func:`branch_
 
 from __future__ import annotations
 
+from difflib import unified_diff
 from typing import NamedTuple
 
 from reconciler.core.base import Subject, show_instant
@@ -25,6 +26,7 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.planning.admission import admit_subject
+from reconciler.planning.checks import plan_checks
 from reconciler.planning.decision import Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.renderers import blob_ids, render
@@ -141,6 +143,7 @@ def open_request(view: View, wish: Wish, extra_note: str = "") -> OpenPullReques
         files=files_of(view.desired, wish.subject, wish.release, wish.bundle),
         draft=wish.verdict.verdict == "review" and wish.intent == "promote",
         labels=_labels(wish),
+        reviewers=view.environment(wish.subject).promotion.reviewers,
     )
 
 
@@ -195,62 +198,65 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
         if not verdict.gates or any(o.verdict == "block" for o in verdict.objections):
             # Not what we would write now: rebuilt rather than argued about.
             return act(_update(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}"))
-        return wait(refusal(subject, verdict, f"#{number}"))
+        refused = refusal(subject, verdict, f"#{number}")
+        return plan_checks(existing, verdict, subject, refused).and_then(wait(refused))
     people = sorted({a.by for a in existing.approvals if a.head == existing.head and a.by != existing.author})
-    needed = wish.approvals - len(people)
-    if needed > 0:
-        said = f", has that of {', '.join(people)}" if people else ""
-        against = verdict.against()
-        because = f" ({against[0]})" if against else ""
-        return wait(
-            hold(
-                "awaiting-approval",
-                subject,
-                f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: `reconcile pr "
-                f"show {number}`, then `reconcile pr approve {number}`",
-                verdict,
-            )
-        )
-    if wish.frozen:
-        window = next((w for w in view.environment(subject).promotion.freeze if w.active(view.at)), None)
-        if window is not None:
-            end = show_instant(window.ends(view.at))
-            return wait(
-                hold(
-                    "frozen", subject, f"#{number} waits for the end of a freeze window, {end}: {window.reason}"
-                )
-            )
+    waiting = _unapproved(wish, existing, verdict, people) or _frozen(view, wish, existing)
+    shown = plan_checks(existing, verdict, subject, waiting)
+    if waiting is not None:
+        return shown.and_then(wait(waiting))
     if existing.draft:
-        return act(
-            ReadyPullRequest(
-                key=f"ready-pull-request #{number} {existing.head}",
-                subject=subject,
-                reason=f"approved by {', '.join(people)}",
-                number=number,
-                head=existing.head,
-            )
+        ready = ReadyPullRequest(
+            key=f"ready-pull-request #{number} {existing.head}",
+            subject=subject,
+            reason=f"approved by {', '.join(people)}",
+            number=number,
+            head=existing.head,
         )
+        return shown.and_then(act(ready))
     approved = f", approved by {', '.join(people)}" if people else ""
     if wish.merge == "manual":
-        return wait(
-            hold(
-                "awaiting-merge",
-                subject,
-                f"#{number} is admitted{approved}; a person merges it: `reconcile pr merge {number}`",
-                verdict,
-            )
-        )
-    return act(
-        MergePullRequest(
-            key=f"merge-pull-request #{number} {existing.head}",
-            subject=subject,
-            reason=f"admitted{approved}: {wish.headline}",
-            number=number,
-            branch=existing.branch,
-            head=existing.head,
-            title=wish.title,
-        )
+        said = f"#{number} is admitted{approved}; a person merges it: `reconcile pr merge {number}`"
+        return shown.and_then(wait(hold("awaiting-merge", subject, said, verdict)))
+    merge = MergePullRequest(
+        key=f"merge-pull-request #{number} {existing.head}",
+        subject=subject,
+        reason=f"admitted{approved}: {wish.headline}",
+        number=number,
+        branch=existing.branch,
+        head=existing.head,
+        title=wish.title,
     )
+    return shown.and_then(act(merge))
+
+
+def _unapproved(wish: Wish, existing: PullRequest, verdict: Verdict, people: list[str]) -> Hold | None:
+    """The hold while approvals are missing; ``people`` are those who approved this head."""
+    needed = wish.approvals - len(people)
+    if needed <= 0:
+        return None
+    number = existing.number
+    said = f", has that of {', '.join(people)}" if people else ""
+    against = verdict.against()
+    because = f" ({against[0]})" if against else ""
+    return hold(
+        "awaiting-approval",
+        wish.subject,
+        f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: `reconcile pr "
+        f"show {number}`, then `reconcile pr approve {number}`",
+        verdict,
+    )
+
+
+def _frozen(view: View, wish: Wish, existing: PullRequest) -> Hold | None:
+    """The hold while a freeze window is open; rollbacks merge all the same."""
+    windows = view.environment(wish.subject).promotion.freeze if wish.frozen else ()
+    window = next((w for w in windows if w.active(view.at)), None)
+    if window is None:
+        return None
+    end = show_instant(window.ends(view.at))
+    said = f"#{existing.number} waits for the end of a freeze window, {end}: {window.reason}"
+    return hold("frozen", wish.subject, said)
 
 
 def refusal(subject: Subject, verdict: Verdict, what: str) -> Hold:
@@ -298,7 +304,22 @@ def _summary(view: View, wish: Wish, extra_note: str) -> Summary:
         merges=_merges(view, wish),
         notes=tuple(notes),
         lineage=wish.lineage,
+        difference=_difference(view, wish, pinned),
     )
+
+
+def _difference(view: View, wish: Wish, pinned: Release | None) -> str:
+    """What changes in the cluster, from the manifests of the pin to those of the wish, as a unified diff."""
+    environment, model = wish.subject.environment, wish.subject.model
+    before, after = (
+        render(environment, view.environment(wish.subject), model, release) if release else {}
+        for release in (pinned, wish.release)
+    )
+    lines: list[str] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name, "").splitlines(), after.get(name, "").splitlines()
+        lines += unified_diff(old, new, name if old else "/dev/null", name if new else "/dev/null", lineterm="")
+    return "\n".join(lines)
 
 
 def _merges(view: View, wish: Wish) -> str:

@@ -8,10 +8,10 @@ from reconciler.core.documents import Release, rendered_folder
 from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
 from reconciler.core.plan import ApplyManifests, Tell, Verdict
 from reconciler.planning.admission import admit_pin
-from reconciler.planning.decision import Decision, act, wait
+from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.releases import mark_version
-from reconciler.planning.renderers import blob_ids, render
+from reconciler.planning.renderers import blob_ids, object_name, render
 from reconciler.planning.view import View
 
 
@@ -39,13 +39,15 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
             return wait(hold("gap", subject, silent.what))
         if verdict.verdict == "block":
             return _unadmitted(view, subject, release, verdict)
-    if release.admission.rendered != blobs_digest(view.desired.rendered.get(str(subject), {})):
+    if view.edited(subject, release):
+        edit = view.observed.edits.get(str(subject))
+        since = f" since {edit.commit[:12]} of {show_instant(edit.at)}" if edit else ""
         return wait(
             hold(
                 "rendered-edited",
                 subject,
                 f"the manifests under {rendered_folder(subject.environment, subject.model)} are not those of "
-                "the pin; `reconcile render --check` shows which, a revert mends it",
+                f"the pin{since}; `reconcile render --check` shows which, a revert mends it",
             )
         )
     return None
@@ -57,22 +59,48 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
         return _soak(view, subject, release, None)
     if isinstance(workload, Gap):
         return wait(unanswered(subject, workload))
-    if (why := _why_apply(release, workload)) is not None:
+    heal = view.environment(subject).drift.cluster == "heal"
+    if (why := _why_apply(release, workload, heal=heal)) is not None:
         return _apply(view, subject, release, why)
     assert workload is not None
+    if workload.health == "Paused":
+        return wait(
+            hold(
+                "paused",
+                subject,
+                f"the canary of version {release.pin.version} is paused since {show_instant(workload.since)}: "
+                f"{workload.message or 'no reason given'}; a person goes on or gives up: kubectl argo rollouts "
+                f"promote|abort {object_name(subject.model)} -n {workload.namespace}",
+            )
+        )
     if workload.health != "Healthy" or workload.serving != release.digest:
         said = f": {workload.message}" if workload.message else ""
         return wait(hold("progressing", subject, f"the cluster brings version {release.pin.version} up{said}"))
     return _soak(view, subject, release, workload.since)
 
 
-def _why_apply(release: Release, workload: Workload | None) -> str | None:
+def drift_warning(view: View, subject: Subject, release: Release, workload: Workload | Gap | None) -> Decision:
+    """What somebody changed in the cluster, where the environment wants that told and not put back."""
+    if not isinstance(workload, Workload) or workload.release != release.digest or not workload.drifted:
+        return NOTHING
+    if view.environment(subject).drift.cluster == "heal":
+        return NOTHING
+    said = f"{_drifted(workload)}; put it back, or let trueup: drift.cluster of {subject.environment}"
+    return wait(hold("drifted", subject, said))
+
+
+def _drifted(workload: Workload) -> str:
+    since = f" since {show_instant(workload.drifted_since)}" if workload.drifted_since else ""
+    return f"differs from what was applied{since}: {', '.join(workload.drifted[:3])}"
+
+
+def _why_apply(release: Release, workload: Workload | None, *, heal: bool) -> str | None:
     if workload is None:
         return f"nothing of version {release.pin.version} runs yet"
     if workload.release != release.digest:
         return f"version {release.pin.version} is pinned, and something else is applied"
-    if workload.drifted:
-        return f"differs from what was applied: {', '.join(workload.drifted[:3])}"
+    if workload.drifted and heal:
+        return _drifted(workload)
     if workload.health == "Missing":
         return f"it is gone: {workload.message or 'no objects'}"
     return None

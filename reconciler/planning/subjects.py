@@ -14,7 +14,7 @@ from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
 from reconciler.planning.rollback import FAILING, blamed, rollback_wish
-from reconciler.planning.serving import not_to_be_applied, plan_serving
+from reconciler.planning.serving import drift_warning, not_to_be_applied, plan_serving
 from reconciler.planning.training import plan_training
 from reconciler.planning.view import View
 
@@ -63,7 +63,8 @@ def _pinned(view: View, subject: Subject, release: Release) -> Decision:
     if not isinstance(workload, Gap):
         recovered = close_unwanted(view, subject, "rollback", "the release is not failing")
     removal = close_unwanted(view, subject, "remove", "the model names this environment again")
-    alias = alias.and_then(recovered).and_then(removal)
+    told = drift_warning(view, subject, release, workload)
+    alias = alias.and_then(told).and_then(recovered).and_then(removal)
     serving = plan_serving(view, subject, release, workload)
     if serving != NOTHING:
         return alias.and_then(serving).and_then(_next_in_line(view, subject))

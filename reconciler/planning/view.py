@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 from reconciler.core.base import Instant, Subject
-from reconciler.core.desired import DesiredState, Policy
+from reconciler.core.desired import DesiredState, Policy, blobs_digest
 from reconciler.core.documents import Environment, Exceptions, Model, Release, VerifiedPin
 from reconciler.core.observed import (
     EngineSweep,
@@ -55,6 +55,10 @@ class View:
 
     def policy(self, subject: Subject) -> Policy:
         return self.desired.policies[self.environment(subject).policy]
+
+    def edited(self, subject: Subject, release: Release) -> bool:
+        """Whether the committed manifests are others than those that were admitted with the pin."""
+        return release.admission.rendered != blobs_digest(self.desired.rendered.get(str(subject), {}))
 
     # --- registry -----------------------------------------------------------------------------------------
 

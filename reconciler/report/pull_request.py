@@ -15,6 +15,10 @@ from reconciler.report.inert import code, inert
 LIMIT = 60_000
 """Characters. GitHub refuses bodies above 65,536; the rest is room for other forges."""
 
+_DIFFERENCE = 30_000
+FOLD = "<details><summary>What changes in the cluster</summary>"
+"""Begins the part that `reconcile pr show` leaves out, because it shows the files' difference itself."""
+
 _INTENTS = {
     "promote": "Promotion",
     "rollback": "Rollback",
@@ -41,6 +45,7 @@ def body(summary: Summary, marker: Marker) -> str:
         *_section("What merges it", inert(summary.merges)),
         *_section("To hold it, or to let it pass", _holding(summary, marker)),
         *_section("Evidence", _evidence(summary)),
+        _folded(summary.difference),
     ]
     text = "\n\n".join(part for part in parts if part)
     ending = f"\n\n{marker}"
@@ -119,6 +124,17 @@ def _evidence(summary: Summary) -> str:
         inputs = code(summary.verdict.inputs[:19])
         parts.append(f"An approval counts for the inputs {inputs} and is asked for again if they change.")
     return " ".join(parts)
+
+
+def _folded(difference: str) -> str:
+    """The cluster's difference, out of the way until it is opened; cut first where a body is too long."""
+    if not difference:
+        return ""
+    shown = difference[:_DIFFERENCE].rpartition("\n")[0] if len(difference) > _DIFFERENCE else difference
+    cut = "" if shown == difference else "\n(cut: the files of this pull request have the rest)"
+    # No YAML that trueup writes has a line of tildes; whatever is between them is only text.
+    block = f"~~~~diff\n{shown}{cut}\n~~~~"
+    return f"{FOLD}\n\n{block}\n\n</details>"
 
 
 def _section(title: str, text: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from reconciler.core.observed import PullRequest
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
+from reconciler.report.pull_request import FOLD
 from reconciler.report.status import moment
 
 _UNSAID = ("diff --git ", "index ", "new file mode ", "deleted file mode ")
@@ -57,9 +58,9 @@ def comments(pull: PullRequest) -> list[Block]:
 
 
 def body(pull: PullRequest) -> str:
-    """The body without our marker, which is for the next tick."""
+    """The body without our marker, which is for the next tick, and without what is shown as the difference."""
     text = pull.body.rstrip()
-    return text.rpartition("\n")[0].rstrip() if pull.marker is not None else text
+    return text.rpartition("\n")[0].partition(FOLD)[0].rstrip() if pull.marker is not None else text
 
 
 def difference(text: str) -> list[Block]:

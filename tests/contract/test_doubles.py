@@ -65,7 +65,7 @@ class InGit:
 class InMemory:
     def __init__(self) -> None:
         self.source = MemoryRepository()
-        self.forge = MemoryForge(self.source, Clock(AT))
+        self.forge = MemoryForge(self.source, Clock(AT), checks=False)
         self.push({PIN: "version: 1\n", "README.md": "hello\n"})
 
     def push(self, files: Mapping[str, str]) -> None:

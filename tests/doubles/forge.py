@@ -14,11 +14,17 @@ US = "trueup"
 
 
 class MemoryForge:
-    """``person`` is who approves, merges and closes as a person."""
+    """``person`` is who approves, merges and closes as a person; ``checks``: whether it shows any."""
 
     def __init__(
-        self, repository: MemoryRepository, clock: Callable[[], datetime], person: str = "Ada"
+        self,
+        repository: MemoryRepository,
+        clock: Callable[[], datetime],
+        person: str = "Ada",
+        *,
+        checks: bool = True,
     ) -> None:
+        self._none: tuple[Check, ...] | None = () if checks else None
         self.repository = repository
         self.clock = clock
         self.person = person
@@ -68,7 +74,7 @@ class MemoryForge:
             ours=True,
             draft=draft,
             body=body,
-            checks=(),
+            checks=self._none,
             opened=self.clock(),
         )
         return number
@@ -87,7 +93,7 @@ class MemoryForge:
     ) -> None:
         self._at(number, head)
         built = self._built(base, title, files)
-        self._change(number, head=built, title=title, body=body, draft=draft, checks=())
+        self._change(number, head=built, title=title, body=body, draft=draft, checks=self._none)
 
     def ready(self, number: int, *, head: str) -> None:
         self._at(number, head)
@@ -97,9 +103,10 @@ class MemoryForge:
         return self._merge(number, head, message, US)
 
     def publish(self, number: int, *, head: str, checks: tuple[Check, ...]) -> None:
-        there = {check.name: check for check in self._at(number, head).checks or ()}
-        there |= {check.name: check for check in checks}
-        self._change(number, checks=tuple(there[name] for name in sorted(there)))
+        pull = self._at(number, head)
+        if pull.checks is not None:
+            there = {check.name: check for check in (*pull.checks, *checks)}
+            self._change(number, checks=tuple(there[name] for name in sorted(there)))
 
     def close(self, number: int, *, reason: str) -> None:
         self._close(number, reason, US)

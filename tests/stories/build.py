@@ -24,7 +24,9 @@ from reconciler.core.observed import (
     TAG_INPUTS,
     TAG_KEY,
     Approval,
+    Check,
     ClusterSweep,
+    Edit,
     EngineSweep,
     ForgeSweep,
     Gap,
@@ -42,6 +44,7 @@ from reconciler.core.observed import (
     VerifiedMark,
     WorkflowRun,
     Workload,
+    alias_tag,
     branch_of,
     evidence_tag,
     verified_tag,
@@ -170,6 +173,7 @@ class Story:
         digest: str = "",
         evaluated: Iterable[dict[str, Any]] = (),
         verified: Mapping[str, str] | None = None,
+        moved: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
         ready: bool = True,
     ) -> ModelVersion:
@@ -186,6 +190,9 @@ class Story:
         for environment, at in (verified or {}).items():
             release = self._release_digest(Subject(environment=environment, model=model), number)
             known[verified_tag(environment)] = str(VerifiedMark(release=release, at=instant(at)))
+        for environment, version in (moved or {}).items():
+            release = self._release_digest(Subject(environment=environment, model=model), version)
+            known[alias_tag(environment)] = release
         known |= tags or {}
         return ModelVersion(
             version=str(number),
@@ -385,6 +392,7 @@ class Story:
         mergeable: bool = True,
         draft: bool = False,
         asked_by: str = "",
+        checks: Iterable[Mapping[str, str]] | None = None,
         **change: Any,
     ) -> PullRequest:
         """A pull request that trueup opened at an instant, from what was known then."""
@@ -425,6 +433,7 @@ class Story:
             marker=marker,
             mergeable=mergeable,
             draft=draft,
+            checks=None if checks is None else tuple(Check(**check) for check in checks),
             approvals=tuple(Approval(by=name, head=head[:40], at=at) for name in approvals),
             opened=at,
             closed=None if state == "open" else self.at,
@@ -483,6 +492,7 @@ class Story:
         message: str = "",
         version: object = None,
         drifted: Iterable[str] = (),
+        drifted_since: str = "",
     ) -> Workload:
         """What runs of a subject: the pin, or with ``version`` another one."""
         subject, release = subject_of(key), self.main.releases.get(key)
@@ -501,6 +511,7 @@ class Story:
             serving=digest if health == "Healthy" else "",
             objects=(f"Deployment/{subject.model}", f"Service/{subject.model}"),
             drifted=tuple(drifted),
+            drifted_since=instant(drifted_since) if drifted_since else None,
         )
 
     # --- together -----------------------------------------------------------------------------------------
@@ -530,6 +541,7 @@ class Story:
         wanted = {subject: details(view, subject) for subject in moving}
         marks = [str(mark) for detail in wanted.values() for _, mark in detail.marks]
         branches = [branch for detail in wanted.values() for branch in detail.branches]
+        numbers = {number for detail in wanted.values() for number in detail.pulls}
         pins = {str(s): self._pin_history(s, self.at) for s, detail in wanted.items() if detail.history}
         return Observed(
             swept=swept,
@@ -537,7 +549,13 @@ class Story:
             evidence={mark: self.evidence[mark] for mark in marks if mark in self.evidence},
             evidence_gaps={mark: self.unreadable[mark] for mark in marks if mark in self.unreadable},
             pins={key: history for key, history in pins.items() if history is not None},
-            proposals={p.number: self.proposals[p.number] for d in wanted.values() for p in d.pulls},
+            edits={
+                str(s): Edit(commit="d" * 40, at=self.history[-1][0])
+                for s, detail in wanted.items()
+                if detail.edited
+            },
+            pulls={p.number: p for p in self.pulls if p.number in numbers},
+            proposals={number: self.proposals[number] for number in numbers},
             closed={
                 branch: tuple(p for p in self.pulls if p.branch == branch and p.state != "open")
                 for branch in branches

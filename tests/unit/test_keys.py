@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState, ModelSource
+from reconciler.core.digests import digest_of
 from reconciler.core.documents import (
     Admission,
     Compute,
@@ -272,4 +273,16 @@ def test_the_identity_of_a_release_is_what_runs(field: str) -> None:
 
 @pytest.mark.parametrize("field", sorted(ServingSnapshot.model_fields))
 def test_everything_about_serving_is_part_of_a_release(field: str) -> None:
-    assert put(RELEASE, f"serving.{field}", None).digest != RELEASE.digest
+    assert put(RELEASE, f"serving.{field}", "another").digest != RELEASE.digest
+
+
+def test_a_later_field_at_its_default_leaves_every_digest_as_it_was() -> None:
+    class LaterEnvironment(Environment):
+        colour: str = "green"
+        numbers: tuple[int, ...] = ()
+
+    environment = BASE.environments["staging"]
+    later = LaterEnvironment.model_validate(environment.model_dump(by_alias=True), strict=False)
+    blue = later.model_copy(update={"colour": "blue"})
+    assert digest_of("environment", document=later) == digest_of("environment", document=environment)
+    assert digest_of("environment", document=blue) != digest_of("environment", document=environment)

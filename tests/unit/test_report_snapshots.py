@@ -15,6 +15,7 @@ from reconciler.core.documents import Admission, Pin, Rejected, Release, Serving
 from reconciler.core.evidence import Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     Approval,
+    Check,
     Gap,
     Marker,
     ModelVersion,
@@ -28,6 +29,7 @@ from reconciler.core.plan import (
     Action,
     ApplyManifests,
     ClosePullRequest,
+    CollectWorkflows,
     FileChange,
     GateVerdict,
     Hold,
@@ -39,8 +41,10 @@ from reconciler.core.plan import (
     Outcome,
     Plan,
     PruneWorkload,
+    PublishChecks,
     ReadyPullRequest,
     RemoveAlias,
+    StopWorkflow,
     SubmitWorkflow,
     Summary,
     Tell,
@@ -132,6 +136,12 @@ SUMMARY = Summary(
         "training run": "train-digits-3fa9c0d2e1b4-1",
         "data": "md5:0a1b2c",
     },
+    difference="""\
+--- deployment.yaml
++++ deployment.yaml
+@@ -1 +1 @@
+-  value: "1"
++  value: "2\"""",
 )
 
 
@@ -228,6 +238,19 @@ REST: tuple[Action, ...] = (
     ),
     Tell(key="tell", subject=STAGING, reason="r", message="digits is unhealthy in staging"),
     ReadyPullRequest(key="ready", subject=STAGING, reason="r", number=4, head="c" * 40),
+    PublishChecks(
+        key="publish",
+        subject=STAGING,
+        reason="r",
+        number=4,
+        head="c" * 40,
+        checks=(
+            Check(name="trueup/accuracy", state="success"),
+            Check(name="trueup/admission", state="pending"),
+        ),
+    ),
+    StopWorkflow(key="stop", subject=STAGING, reason="r", name="train-digits-4b227777d4dd-1"),
+    CollectWorkflows(key="collect", subject=STAGING, reason="r", names=("train-digits-4b227777d4dd-1", "b")),
 )
 PLAN = Plan(
     revision="0123456789abcdef0123456789abcdef01234567",
