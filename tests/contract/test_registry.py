@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from reconciler.adapters.mlflow_registry import MAX_EVIDENCE, MlflowRegistry
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.observed import RegistrySweep
+from tests.servers.mlflow import mlflow_server, postgresql
 
 pytest.importorskip("mlflow")
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
-STARTS_WITHIN = 60.0
 
 
 class Place(NamedTuple):
@@ -39,7 +32,7 @@ class Place(NamedTuple):
     uri: str
     client: Any
     experiment: str
-    database: Path
+    database: str
 
     @property
     def registry(self) -> MlflowRegistry:
@@ -68,7 +61,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module", params=["sqlite", "http"])
+@pytest.fixture(
+    scope="module", params=["sqlite", "http", pytest.param("postgresql", marks=pytest.mark.platform)]
+)
 def place(
     request: pytest.FixtureRequest, database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
@@ -80,60 +75,14 @@ def place(
     artifacts = str(folder / "artifacts")
     if request.param == "sqlite":
         client = MlflowClient(uri, uri)
-        yield Place(uri, client, client.create_experiment("contract", artifact_location=artifacts), copy)
+        yield Place(uri, client, client.create_experiment("contract", artifact_location=artifacts), uri)
         return
-    with mlflow_server(uri, artifacts, folder / "server.log") as address:
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            uri = stack.enter_context(postgresql(folder / "database"))
+        address = stack.enter_context(mlflow_server(uri, artifacts, folder / "server.log"))
         client = MlflowClient(address, address)
-        yield Place(address, client, client.create_experiment("contract"), copy)
-
-
-@contextmanager
-def mlflow_server(backend: str, artifacts: str, log: Path) -> Iterator[str]:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend]
-    command += [
-        "--artifacts-destination",
-        artifacts,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-    }
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True, cwd=log.parent
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"the server did not start:\n{log.read_text()[-2000:]}")
+        yield Place(address, client, client.create_experiment("contract"), uri)
 
 
 # --- sweep ------------------------------------------------------------------------------------------------
@@ -164,8 +113,10 @@ def test_a_sweep_has_models_versions_aliases_and_our_tags(place: Place) -> None:
 
 def test_a_version_that_is_not_ready_says_so(place: Place) -> None:
     place.register("pending")
-    with closing(sqlite3.connect(place.database)) as database, database:  # MLflow has no call for it
-        database.execute("UPDATE model_versions SET status = 'PENDING_REGISTRATION' WHERE name = 'pending'")
+    with create_engine(place.database).begin() as database:  # MLflow has no call for it
+        database.execute(
+            text("UPDATE model_versions SET status = 'PENDING_REGISTRATION' WHERE name = 'pending'")
+        )
     assert [v.ready for v in place.registry.sweep().models["pending"].versions] == [False]
 
 
