@@ -45,10 +45,10 @@ def body(summary: Summary, marker: Marker) -> str:
         *_section("What merges it", inert(summary.merges)),
         *_section("To hold it, or to let it pass", _holding(summary, marker)),
         *_section("Evidence", _evidence(summary)),
-        _folded(summary.difference),
     ]
     text = "\n\n".join(part for part in parts if part)
-    ending = f"\n\n{marker}"
+    folded = _folded(summary.difference)
+    ending = f"\n\n{folded}\n\n{marker}" if folded else f"\n\n{marker}"
     room = LIMIT - len(ending)
     if len(text) > room:
         cut = "\n\n(cut: it was longer than a forge takes)"
@@ -127,7 +127,7 @@ def _evidence(summary: Summary) -> str:
 
 
 def _folded(difference: str) -> str:
-    """The cluster's difference, out of the way until it is opened; cut first where a body is too long."""
+    """The cluster's difference, out of the way until it is opened."""
     if not difference:
         return ""
     shown = difference[:_DIFFERENCE].rpartition("\n")[0] if len(difference) > _DIFFERENCE else difference
