@@ -55,7 +55,7 @@ def run_once(
     writers: Writers,
     clock: Callable[[], datetime],
     scope: Scope = EVERYTHING,
-    expect: str = "",
+    expect: str | None = None,
 ) -> Ticked:
     """One tick. An empty plan costs no lease; another is made again under it, because others may have acted.
 
@@ -71,9 +71,13 @@ def run_once(
         return Ticked(planned, apply(planned.plan, writers))
 
 
-def _check(plan: Plan, expect: str) -> None:
+def _check(plan: Plan, expect: str | None) -> None:
+    if expect is None:
+        return
     digest, wanted = plan.digest.removeprefix("sha256:"), expect.removeprefix("sha256:")
-    if wanted and (len(wanted) < 12 or not digest.startswith(wanted)):
+    if len(wanted) < 12:
+        raise Terminal(f"{expect!r} is too short for a plan's digest", hint="give at least its first 12 digits")
+    if not digest.startswith(wanted):
         raise Terminal(
             f"the plan's digest is {digest[:12]}, not {wanted[:12]}",
             hint="something changed since it was reviewed; review it again with `reconcile --dry-run`",

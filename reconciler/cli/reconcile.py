@@ -26,8 +26,8 @@ def reconcile(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and why. Write nothing.")
     ] = False,
-    env: Annotated[str, typer.Option(metavar="ENV", help="This environment only.")] = "",
-    model: Annotated[str, typer.Option(metavar="MODEL", help="This model only.")] = "",
+    env: Annotated[str | None, typer.Option(metavar="ENV", help="This environment only.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="This model only.")] = None,
     watch: Annotated[
         int | None,
         typer.Option(
@@ -36,9 +36,9 @@ def reconcile(
         ),
     ] = None,
     expect: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="DIGEST", help="Do nothing unless the plan is still the one with this digest."),
-    ] = "",
+    ] = None,
     output: Annotated[
         PlanFormat, typer.Option("--output", "-o", help="How to write the plan.")
     ] = PlanFormat.text,
@@ -56,12 +56,12 @@ def reconcile(
     """
     context.obj = directory
     if context.invoked_subcommand is not None:
-        _refuse_with(context, dry_run or env or model or watch is not None or expect or detailed_exitcode)
+        _refuse_with(context, dry_run or detailed_exitcode or {env, model, watch, expect} != {None})
         return
-    _check_options(dry_run, expect)
+    _check_options(dry_run, {"--env": env, "--model": model, "--expect": expect})
     from reconciler.planning.in_motion import Scope
 
-    ticks = Ticks(directory, Scope(environment=env, model=model), dry_run, expect, output)
+    ticks = Ticks(directory, Scope(environment=env or "", model=model or ""), dry_run, expect, output)
     if watch is None:
         raise typer.Exit(exit_code(*ticks.tick(), detailed_exitcode))
     ticks.forever(max(watch, 0))
@@ -79,7 +79,9 @@ def exit_code(plan: Plan, outcomes: tuple[Outcome, ...] | None, detailed: bool =
 class Ticks:
     """Ticks of one invocation. Connected once, and again when the Platform document changes."""
 
-    def __init__(self, directory: Path, scope: Scope, dry_run: bool, expect: str, output: PlanFormat) -> None:
+    def __init__(
+        self, directory: Path, scope: Scope, dry_run: bool, expect: str | None, output: PlanFormat
+    ) -> None:
         self._directory, self._scope, self._dry_run, self._expect = directory, scope, dry_run, expect
         self._output = output
         self._session: Session | None = None
@@ -138,10 +140,14 @@ class Ticks:
                 console.show([*head, *text.plan(plan, outcomes)])
 
 
-def _check_options(dry_run: bool, expect: str) -> None:
+def _check_options(dry_run: bool, given: dict[str, str | None]) -> None:
     from reconciler.core.errors import Terminal
 
-    if dry_run and expect:
+    # As from a variable of the shell that is not set: everything, or unguarded, is not what was meant.
+    empty = next((name for name, value in given.items() if value == ""), None)
+    if empty:
+        raise Terminal(f"{empty} is empty", hint="give it a value, or leave it out")
+    if dry_run and given["--expect"]:
         raise Terminal("--expect guards what is done, and --dry-run does nothing", hint="leave one of them out")
 
 

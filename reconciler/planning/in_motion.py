@@ -26,11 +26,12 @@ class Scope(Frozen):
     model: str = ""
     closely: bool = False
 
-    def covers(self, subject: Subject) -> bool:
-        """A model's training is in the scope of each of its environments."""
-        return self.model in ("", subject.model) and (
-            self.environment in ("", subject.environment) or not subject.environment
-        )
+    def covers(self, subject: Subject, known: frozenset[Subject]) -> bool:
+        """A model's training is in the scope of each of its environments; ``known`` says which those are."""
+        if self.model not in ("", subject.model):
+            return False
+        here = Subject(environment=self.environment, model=subject.model)
+        return self.environment in ("", subject.environment) or (not subject.environment and here in known)
 
 
 EVERYTHING = Scope()
@@ -39,10 +40,11 @@ EVERYTHING = Scope()
 def in_motion(desired: DesiredState, swept: Swept, scope: Scope = EVERYTHING) -> tuple[Subject, ...]:
     """The subjects in scope that are not at rest, sorted."""
     view = View(desired, Observed(swept=swept))
+    known = frozenset(desired.subjects)
     return tuple(
         subject
         for subject in sorted(_subjects(view), key=lambda s: (s.environment, s.model))
-        if scope.covers(subject) and (scope.closely or not at_rest(view, subject))
+        if scope.covers(subject, known) and (scope.closely or not at_rest(view, subject))
     )
 
 

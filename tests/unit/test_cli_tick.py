@@ -159,6 +159,15 @@ def test_a_name_that_main_does_not_have(option: str, loop: Loop, capsys: pytest.
     assert capsys.readouterr().err.startswith(f"error: {option}: main has no 'stagign'\nhint: it has ")
 
 
+@pytest.mark.parametrize("option", ["--env", "--model", "--expect"])
+def test_a_variable_of_the_shell_that_is_not_set(
+    option: str, loop: Loop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([option, ""]) == 1
+    assert loop.calls == []
+    assert capsys.readouterr().err == f"error: {option} is empty\nhint: give it a value, or leave it out\n"
+
+
 def watch(loop: Loop, monkeypatch: pytest.MonkeyPatch, *arguments: str, ticks: int) -> list[float]:
     """So many ticks of a watch; the seconds that it slept."""
     slept: list[float] = []
