@@ -16,7 +16,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reconciler import __version__
-from reconciler.core.base import DNS_1123, Md5, Subject
+from reconciler.core.base import DNS_1123, NOT_YET, Md5, Subject
 from reconciler.core.desired import DesiredState, ModelSource, Template
 from reconciler.core.documents import KINDS, Model, Platform, Release, release_path
 from reconciler.core.errors import NOBODY, Problem
@@ -164,9 +164,9 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
 }
 _RENDERED: Final = re.compile(r"^environments/(?P<environment>[^/]+)/rendered/(?P<model>[^/]+)/(?P<file>.+)$")
 _NO_MODEL: Final = re.compile(r"^environments/[^/]+/rendered/[^/]+$")
-_STRAY: Final = re.compile(
-    r"^(?:environments/.+|policies/(?!tests/).+|models/[^/]+|models/(?:.+/)?model)\.ya?ml$"
-)
+_LATER: Final = re.compile(r"^policies/tests/.+\.ya?ml$")
+"""Files that the format names and this version refuses, as :data:`reconciler.core.base.Later` does fields."""
+_STRAY: Final = re.compile(r"^(?:environments/.+|policies/.+|models/[^/]+|models/(?:.+/)?model)\.ya?ml$")
 
 _CACHE_SIZE: Final = 100_000
 _cache: OrderedDict[tuple[str, str], _Read] = OrderedDict()
@@ -298,6 +298,8 @@ class _Commit:
             elif _NO_MODEL.match(path):
                 what, hint = "is no model's manifest", "delete it; manifests are in rendered/MODEL/"
                 yield _problem(path, Complaint(0, what, hint))
+            elif _LATER.match(path):
+                yield _problem(path, Complaint(0, NOT_YET, "remove it"))
             elif path not in self._read and _STRAY.match(path) and not _RENDERED.match(path):
                 yield _problem(path, Complaint(0, "is not read", _where_it_belongs(path)), "warning")
         used = {

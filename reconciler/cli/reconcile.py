@@ -11,6 +11,7 @@ import typer
 from reconciler.cli import console
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.session import Session
+from reconciler.cli.version import version_option
 
 if TYPE_CHECKING:
     from reconciler.core.desired import DesiredState
@@ -48,6 +49,12 @@ def reconcile(
     directory: Annotated[
         Path, typer.Option("-C", metavar="DIRECTORY", show_default=False, help="As if started there.")
     ] = Path(),
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version_option, help="Print the version of trueup and exit."
+        ),
+    ] = False,
 ) -> None:
     """Keep models, registry and clusters true to what Git says.
 

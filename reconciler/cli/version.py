@@ -1,6 +1,8 @@
-"""`reconcile version`."""
+"""`reconcile version`, and `reconcile --version`."""
 
 from __future__ import annotations
+
+import typer
 
 from reconciler.cli import console
 
@@ -10,3 +12,10 @@ def version() -> None:
     from reconciler import __version__
 
     console.write(f"trueup {__version__}\n")
+
+
+def version_option(wanted: bool) -> None:
+    """The callback of ``--version``: print it and end, whatever else was asked."""
+    if wanted:
+        version()
+        raise typer.Exit

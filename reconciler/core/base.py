@@ -100,10 +100,13 @@ RelativePath = Annotated[
 """A path inside the repository: allow-listed characters, no leading slash, no part that starts with a dot."""
 
 
+NOT_YET = "is part of trueup's format, but this version does not act on it yet"
+
+
 def _refuse(value: Any) -> Any:
     if value is None:
         return None
-    raise ValueError("is part of trueup's format, but this version does not act on it yet; remove it")
+    raise ValueError(f"{NOT_YET}; remove it")
 
 
 Later = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]

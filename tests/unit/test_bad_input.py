@@ -246,6 +246,12 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
+        "a file for later",
+        {"policies/tests/strict.yaml": "anything: ["},
+        [f"policies/tests/strict.yaml: {LATER}"],
+        set(),
+    ),
+    Case(
         "retrainOn: schedule",
         {STAGING: Edit("alias: staging", "alias: staging\nretrainOn: [code, schedule]")},
         [f"{STAGING}:5: retrainOn[1] must be one of code, data, not 'schedule'"],

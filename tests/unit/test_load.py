@@ -203,9 +203,7 @@ def test_nothing_below_rendered_is_overlooked(shipped: Path) -> None:
     assert (problem.path, problem.what) == ("environments/staging/rendered/job.yaml", "is no model's manifest")
 
 
-def test_policy_tests_and_unused_pointers_are_not_read(shipped: Path) -> None:
-    (shipped / "policies/tests").mkdir()
-    (shipped / "policies/tests/staging.yaml").write_text("anything: [")
+def test_unused_pointers_are_not_read(shipped: Path) -> None:
     (shipped / "models/digits/data/old.csv.dvc").write_text("outs: 3")
     assert state_of(shipped).problems == ()
 

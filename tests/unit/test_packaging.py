@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import __version__
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,7 +39,7 @@ def test_only_two_packages_and_the_metadata(shipped: list[str]) -> None:
     assert {name.partition("/")[0] for name in shipped} == {
         "reconciler",
         "workflows",
-        "trueup-0.1.0.dist-info",
+        f"trueup-{__version__}.dist-info",
     }
 
 
