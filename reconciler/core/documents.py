@@ -157,8 +157,8 @@ class ClusterKubernetes(Frozen):
 
 
 def _type(value: Any) -> str:
-    """Without a type it is the embedded one."""
-    return str(value.get("type", "embedded") if isinstance(value, dict) else value.type)
+    """Without a type it is the embedded one, and so is what is no mapping: its model says so."""
+    return str(value.get("type", "embedded") if isinstance(value, dict) else getattr(value, "type", "embedded"))
 
 
 AnyEngine = Annotated[

@@ -99,6 +99,8 @@ def _place(value: Any, detail: ErrorDetails) -> Path:
             place.append(part)
         elif last_of_missing:
             place.append(part)
+    if detail["type"] == "union_tag_invalid":
+        place.append("type")
     return tuple(place)
 
 
@@ -159,8 +161,14 @@ def _sentence(kind: type[BaseModel], place: Path, details: list[ErrorDetails]) -
         inside = _dotted(place[:-1])
         return f"{inside + ' ' if inside else ''}has no {place[-1]}", f"add {place[-1]}"
     if error == "extra_forbidden":
-        known = _fields(kind, place[:-1])
+        known = _fields(kind, detail["loc"][:-1])
         return f"has the unknown field {field}", nearest(str(place[-1]), known)
+    if error == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        hint = nearest(context["tag"], tags)
+        return f"{field} must be one of {', '.join(tags)}, not {_shown(context['tag'])}", (
+            hint if "did you" in hint else ""
+        )
     if all(d["type"] in _EXPECTED or d["type"] == "literal_error" for d in details):
         return _wrong_value(field, given, details)
     if error == "value_error":
@@ -244,13 +252,22 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _fields(kind: type[BaseModel], path: Path) -> set[str]:
-    """The field names, as files spell them, that are known at ``path`` inside a document of this kind."""
+def _fields(kind: type[BaseModel], location: Path) -> set[str]:
+    """The field names, as files spell them, that are known at pydantic's ``location`` inside a document.
+
+    Parts of it that are no field are branches of a union; those of a tagged one say which is meant.
+    """
     types_: list[Any] = [kind]
-    for part in path:
-        types_ = [inner for outer in types_ for inner in _inside(outer, part)]
+    for part in location:
+        inside = [inner for outer in types_ for inner in _inside(outer, part)]
+        types_ = inside or [t for t in types_ if _is_tagged(t, part)] or types_
     models = [t for t in types_ if isinstance(t, type) and issubclass(t, BaseModel)]
     return {field.alias or name for model in models for name, field in model.model_fields.items()}
+
+
+def _is_tagged(annotation: Any, tag: str | int) -> bool:
+    field = getattr(annotation, "model_fields", {}).get("type")
+    return field is not None and tag in get_args(field.annotation)
 
 
 def _inside(annotation: Any, part: str | int) -> Iterator[Any]:

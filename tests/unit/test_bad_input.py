@@ -274,6 +274,24 @@ CASES = [
         EVERYTHING,
     ),
     Case(
+        "systems that are not known",
+        {
+            PLATFORM: f"{HEADER}Platform\nengine:\n  type: cloud\nforge: {{type: githib}}\nclusters: {{eu: local}}\n"
+        },
+        [
+            f"{PLATFORM}:4: engine.type must be one of embedded, argo, not 'cloud'",
+            f"{PLATFORM}:5: forge.type must be one of embedded, gitea, github, not 'githib'. hint: did you mean github?",
+            f"{PLATFORM}:6: clusters.eu must be a mapping, not 'local'",
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "a field of another system",
+        {PLATFORM: f"{HEADER}Platform\nengine: {{namespace: ml}}\n"},
+        [f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, type"],
+        EVERYTHING,
+    ),
+    Case(
         "another version of trueup",
         {PLATFORM: f'{HEADER}Platform\nrequires: ">=7.0"\n'},
         [f"{PLATFORM}:3: requires trueup >=7.0, and this is 0.1.0. hint: install a version that it allows"],
