@@ -189,6 +189,7 @@ class Images(Frozen):
     steps: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$")] = (
         "trueup/steps@sha256:" + "0" * 64
     )
+    repository: Later = None
 
 
 class Platform(Document):

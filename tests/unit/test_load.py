@@ -71,6 +71,20 @@ def test_what_ships_has_no_problem(shipped: Path) -> None:
     assert [str(problem) for problem in state_of(shipped).problems] == []
 
 
+def test_what_ships_tells_editors_its_schema(shipped: Path) -> None:
+    """The path leads to the schema of its own kind, in this repository as in one that `reconcile init` writes."""
+    documents = {
+        path: path.read_text() for folder in SHIPPED[:3] for path in (shipped / folder).rglob("*.yaml")
+    }
+    assert len(documents) >= 7
+    for path, text in documents.items():
+        schema = text.splitlines()[0].partition("# yaml-language-server: $schema=")[2]
+        there = ROOT / path.relative_to(shipped).parent / schema
+        assert f"kind: {there.stem}" in text.splitlines(), path
+        assert there.resolve().parent == ROOT / "docs" / "schemas"
+        assert there.is_file()
+
+
 def test_what_ships_asks_for_this(shipped: Path) -> None:
     state = state_of(shipped)
     staging, production = state.environments["staging"], state.environments["production"]
