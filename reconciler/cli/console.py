@@ -33,8 +33,8 @@ STYLES: dict[Style, str] = {
 PATIENCE = 2.0
 """Seconds after which a person at a terminal is told what is being waited for."""
 
-TYPESET_WIDTH = 72
-"""Columns below which typeset tables would cut their cells."""
+TABLE_WIDTH = 100
+"""Columns below which a table of gates would fold its cells so often that nobody can read along a row."""
 
 QUIET_PIPE = 141
 """128 + SIGPIPE: the exit code of a program whose reader went away."""
@@ -46,15 +46,16 @@ def show(blocks: Iterable[Block]) -> None:
 
 
 def show_markdown(text: str) -> None:
-    """Markdown on standard output: typeset at a terminal, as it is in a pipe or where its tables do not fit."""
-    if at_terminal(sys.stdout):
-        from rich.markdown import Markdown
+    """Markdown on standard output: typeset at a terminal, as it is in a pipe."""
+    if not at_terminal(sys.stdout):
+        write(text.rstrip() + "\n")
+        return
+    from rich.markdown import Markdown
 
-        console = rich_console(sys.stdout)
-        if console.width >= TYPESET_WIDTH:
-            console.print(Markdown(text))
-            return
-    write(text.rstrip() + "\n")
+    from reconciler.report.markdown import without_tables
+
+    console = rich_console(sys.stdout)
+    console.print(Markdown(text if console.width >= TABLE_WIDTH else without_tables(text)), soft_wrap=False)
 
 
 def write(text: str) -> None:

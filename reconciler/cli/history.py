@@ -14,6 +14,7 @@ from reconciler.cli.session import Session, subject_of
 
 if TYPE_CHECKING:
     from reconciler.core.base import Subject
+    from reconciler.core.desired import DesiredState
     from reconciler.ports import Source
     from reconciler.report.history import Change
 
@@ -44,6 +45,8 @@ def history(
     with console.working("reading the history of main"):
         readers = session.readers
         changes = tuple(_changes(session.source, subject))
+        if not changes:
+            _check_known(session.main, subject)
         sweeps = {name: reader.sweep() for name, reader in readers.registries.items()}
         entries = report.entries(
             changes,
@@ -61,6 +64,16 @@ def history(
         console.write(json.rows([entry] if entry else []))
     else:
         console.show(report.details(entry, subject, instant))
+
+
+def _check_known(main: DesiredState, subject: Subject) -> None:
+    """What never had a release may yet get one; what main does not name at all is a slip of the finger."""
+    from reconciler.core.errors import Terminal
+
+    if subject in main.subjects or main.hidden(subject):
+        return
+    known = ", ".join(str(one) for one in main.subjects if one.environment)
+    raise Terminal(f"main has no {subject}", hint=f"it has {known or 'no model in an environment'}")
 
 
 def _changes(source: Source, subject: Subject) -> Iterator[Change]:
@@ -85,7 +98,12 @@ def _changes(source: Source, subject: Subject) -> Iterator[Change]:
         if not isinstance(release, Release):
             console.note(f"{path} at {commit.oid[:7]} does not parse: {release[0].what}")
             continue
-        bundle = EvidenceBundle.model_validate_json(texts[oids[beside]]) if beside in oids else None
+        bundle = None
+        if beside in oids:
+            try:
+                bundle = EvidenceBundle.model_validate_json(texts[oids[beside]])
+            except ValueError:
+                console.note(f"{beside} at {commit.oid[:7]} does not parse")
         yield Change(commit.oid, commit.at, commit.author, release, bundle)
 
 

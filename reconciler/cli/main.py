@@ -87,7 +87,7 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     """``--watch`` may stand without its seconds; the parser wants them said."""
     spelled = list(arguments)
     for place, argument in enumerate(spelled):
-        if argument == "--watch" and not "".join(spelled[place + 1 : place + 2]).isdigit():
+        if argument == "--watch" and not "".join(spelled[place + 1 : place + 2])[:1].isdigit():
             spelled[place] = f"--watch={WATCH_INTERVAL}"
         if argument == "--":
             break
@@ -106,7 +106,7 @@ def _explained(error: Exception) -> TrueupError:
     if callable(say):
         context = getattr(error, "ctx", None)
         path = getattr(context, "command_path", "reconcile")
-        return Terminal(str(say()), hint=f"{path} --help")
+        return Terminal(str(say()).replace("Value error, ", ""), hint=f"{path} --help")
     return Terminal(
         f"{type(error).__name__}: {error}",
         where="internal error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from reconciler.core.base import Subject
@@ -28,6 +29,27 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     padded = (text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=True))
     return f"| {' | '.join(padded)} |"
+
+
+_TABLE = re.compile(r"^(\|.*\|)\n\|[-:| ]+\|\n((?:\|.*\|(?:\n|\Z))+)", re.MULTILINE)
+
+
+def without_tables(text: str) -> str:
+    """Each row of a table as an item of a list, for a screen that is narrower than the table."""
+
+    def items(found: re.Match[str]) -> str:
+        (_, *names), *rows = (_cells(line) for line in (found[1], *found[2].splitlines()))
+        listed = (
+            "; ".join(f"{name} {cell}" for name, cell in zip(names, row[1:], strict=False) if cell != "-")
+            for row in rows
+        )
+        return "".join(f"- **{row[0]}**: {rest}\n" for row, rest in zip(rows, listed, strict=True))
+
+    return _TABLE.sub(items, text)
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip().strip("|"))]
 
 
 def gates(verdicts: Sequence[GateVerdict], limit: int = 150) -> str:

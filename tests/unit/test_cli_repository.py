@@ -20,6 +20,7 @@ from reconciler.core.documents import (
     Rejected,
     Release,
     ServingSnapshot,
+    evidence_path,
     release_path,
     rendered_folder,
 )
@@ -311,6 +312,24 @@ def test_history_at_an_instant(released: Clone, capsys: Said) -> None:
 def test_history_of_what_never_was(clone: Clone, capsys: Said) -> None:
     assert run(["history", "production/digits"]) == 0
     assert capsys.readouterr().out == "production/digits has never had a release on main.\n"
+
+
+@pytest.mark.parametrize("slip", ["digits/production", "prod/digits"])
+def test_history_of_what_main_does_not_have(slip: str, clone: Clone, capsys: Said) -> None:
+    assert run(["history", slip]) == 1
+    assert capsys.readouterr().err == (
+        f"error: main has no {slip}\nhint: it has production/digits, staging/digits\n"
+    )
+
+
+def test_history_of_a_release_whose_evidence_does_not_parse(released: Clone, capsys: Said) -> None:
+    released.write(evidence_path("staging", "digits"), "{}")
+    released.pin(FIRST.model_copy(update={"image": f"trueup/server@sha256:{'3' * 64}"}))
+    released.push("evidence broken by hand")
+    assert run(["history", "staging/digits", "--output", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 4
+    assert "digits.evidence.json at " in err
 
 
 def test_history_skips_what_does_not_parse_and_says_so(released: Clone, capsys: Said) -> None:

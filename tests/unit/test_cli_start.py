@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,8 @@ def test_version(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], "error: No such command 'nonsense'\nhint: reconcile --help\n"),
         (["statsu"], "error: No such command 'statsu'. Did you mean 'status'?\nhint: reconcile --help\n"),
         (["status", "--nope"], "error: No such option: --nope\nhint: reconcile status --help\n"),
+        (["--watch", "5s"], "error: Invalid value for '--watch': Input should be a valid integer"),
+        (["-o", "yaml"], "error: Invalid value for '--output' / '-o': 'yaml' is not one of 'text', 'json', 'm"),
         (["explain"], "error: Missing argument 'model'\nhint: reconcile explain --help\n"),
         (["--dry-run", "version"], "error: reconcile: options of a tick mean nothing to 'version'\n"),
         (["history", "digits"], "error: 'digits' is not ENV/MODEL\nhint: write it as in production/digits\n"),
@@ -183,6 +186,8 @@ def _reconcile(*arguments: str) -> list[str]:
         (["--watch", "5", "--dry-run"], ["--watch", "5", "--dry-run"]),
         (["--watch", "--dry-run"], ["--watch=30", "--dry-run"]),
         (["--watch=7"], ["--watch=7"]),
+        (["--watch", "5s"], ["--watch", "5s"]),
+        (["--watch", "status"], ["--watch=30", "status"]),
         (["pr", "open", "--", "--watch"], ["pr", "open", "--", "--watch"]),
         ([], []),
     ],
@@ -242,6 +247,18 @@ def test_a_terminal_folds_lines_and_a_pipe_does_not(tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "50"},
     )
     assert len(piped.stderr.splitlines()) == 2
+
+
+PROPOSAL = (ROOT / "tests/snapshots/report/pull-request-refused.md").read_text()
+
+
+@pytest.mark.parametrize("columns", [40, 60, 99, 100, 200])
+def test_markdown_at_a_terminal_is_never_wider_than_it(columns: int) -> None:
+    script = f"from reconciler.cli import console; console.show_markdown({PROPOSAL!r})"
+    said = re.sub(r"\x1b\[[0-9;]*m", "", at_a_terminal(columns=columns, script=script))
+    assert max(len(line) for line in said.splitlines()) <= columns
+    assert "What speaks against it" in said
+    assert ("no-worse: asked" in said) is (columns < 100)
 
 
 def test_nothing_is_said_about_quick_work(capfd: pytest.CaptureFixture[str]) -> None:

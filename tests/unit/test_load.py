@@ -72,7 +72,7 @@ def test_what_ships_has_no_problem(shipped: Path) -> None:
 
 
 def test_what_ships_tells_editors_its_schema(shipped: Path) -> None:
-    """The path leads to the schema of its own kind, in this repository as in one that `reconcile init` writes."""
+    """The path leads to the schema of its own kind, here as in what `reconcile init` writes."""
     documents = {
         path: path.read_text() for folder in SHIPPED[:3] for path in (shipped / folder).rglob("*.yaml")
     }

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.report.layout import BLANK, Block, Grid, Span, cell, columns, lay_out, line, plain, sections
+from reconciler.report.markdown import table, without_tables
 
 
 def texts(blocks: list[Block], width: int | None) -> list[str]:
@@ -99,3 +100,11 @@ def test_no_line_is_wider_than_asked_unless_a_word_is(
 def test_every_cell_is_shown_at_every_width(width: int) -> None:
     shown = " ".join(" ".join(texts([TABLE], width)).split())
     assert all(word in shown for word in ("digits", "held", "fraud", "gate", "somebody"))
+
+
+def test_a_table_becomes_a_list_and_the_rest_stays() -> None:
+    text = table(("gate", "asked", "value"), [("`a`", "x \\| y", "0.9"), ("`b`", "-", "1")])
+    fenced = "```\n| not | a table |\n```"
+    assert without_tables(f"Before\n\n{text}\n\n{fenced}\n") == (
+        f"Before\n\n- **`a`**: asked x \\| y; value 0.9\n- **`b`**: value 1\n\n{fenced}\n"
+    )
