@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -251,7 +252,13 @@ def _without_secrets(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """What it says, or what the system said where no connection was made: four libraries wrap that in theirs."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError | socket.gaierror) and cause.strerror:
+            text = cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
     return _without_secrets(text if len(text) <= 300 else text[:300] + "...")
 
 
