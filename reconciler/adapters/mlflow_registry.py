@@ -252,7 +252,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """What it says, or what the system said where no connection was made: four libraries wrap that in theirs."""
+    """What it says; where no connection was made, what the system said, which four libraries wrap in theirs."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     cause = error.__cause__ or error.__context__
     while cause is not None:
