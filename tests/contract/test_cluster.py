@@ -497,6 +497,14 @@ def test_everything_gone_as_after_a_restart_of_the_machine(stage: Stage) -> None
     assert stage.healthy("one").since > missing.since
 
 
+def test_a_home_that_somebody_removed_leaves_no_process_behind(stage: Stage) -> None:
+    stage.apply("one")
+    stage.healthy("one")
+    pids = status(stage)["pids"]
+    (stage.home / "cluster").rename(stage.home / "elsewhere")
+    wait_for(lambda: gone(pids["serving"]) and gone(pids["supervisor"]))
+
+
 def test_there_is_never_a_second_supervisor(stage: Stage) -> None:
     appliers = [threading.Thread(target=stage.apply, args=("one",)) for _ in range(4)]
     for thread in appliers:

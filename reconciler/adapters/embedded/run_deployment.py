@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -81,14 +82,15 @@ class Supervisor:
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self._end)
-        while not self._ending:
-            now = time.monotonic()
-            if not self._look(now):
-                break
-            self._step(now)
-            self._report(now)
-            tick = self._desired["tick"] if self._desired else 1.0
-            time.sleep(max(0.02, min(0.2, 0.2 * tick)))
+        with suppress(FileNotFoundError):  # somebody removed the folder: what runs in it ends all the same
+            while not self._ending:
+                now = time.monotonic()
+                if not self._look(now):
+                    break
+                self._step(now)
+                self._report(now)
+                tick = self._desired["tick"] if self._desired else 1.0
+                time.sleep(max(0.02, min(0.2, 0.2 * tick)))
         self._stop_everything()
         self._pool.shutdown()
 
@@ -214,7 +216,8 @@ class Supervisor:
                 "message": "it is being stopped",
                 "serving": "",
             }
-            write_json(self._folder / "status.json", {**self._status, **stopped})
+            with suppress(FileNotFoundError):
+                write_json(self._folder / "status.json", {**self._status, **stopped})
         pods = [replica for replica in (self._target, self._previous, *self._stopping) if replica is not None]
         for replica in pods:
             replica.stop(time.monotonic())
