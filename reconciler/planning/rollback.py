@@ -17,6 +17,7 @@ from reconciler.planning.releases import with_digests
 from reconciler.planning.view import View
 
 FAILING = ("Degraded", "Aborted")
+NO_TARGET = "no earlier release was verified here and still exists"
 
 
 def blamed(view: View, subject: Subject, release: Release, workload: Workload) -> str | Hold:
@@ -61,9 +62,7 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
     assert release is not None
     target = next(_targets(view, subject, release, history), None) if history else None
     if target is None:
-        return hold(
-            "no-rollback-target", subject, f"{reason}; no earlier release was verified here and still exists"
-        )
+        return hold("no-rollback-target", subject, f"{reason}; {NO_TARGET}")
     environment = view.environment(subject)
     only_serving = target.pin.digest == release.pin.digest
     blame = Rejected(
@@ -113,7 +112,7 @@ def by_hand(
         raise Terminal("nothing is pinned here", where=str(subject), hint="see `reconcile status`")
     wish = rollback_wish(view, subject, reason, asked_by=person)
     if isinstance(wish, Hold):
-        raise Terminal(wish.reason, where=str(subject), hint="promote another version instead")
+        raise Terminal(NO_TARGET, where=str(subject), hint="promote another version instead")
     if wish.verdict.verdict == "block":
         raise Terminal("; ".join(wish.verdict.against()), where=str(subject), hint="see `reconcile explain`")
     return open_request(view, wish, f"Asked for by {person}.")
