@@ -86,7 +86,7 @@ class Story:
         self.run(f"git commit --quiet --all --message {shlex.quote(message)}")
         self.run(f"git push --quiet origin {branch}")
 
-    def until(self, pattern: str, *, why: str, within: float = 120) -> str:
+    def until(self, pattern: str, *, why: str, within: float = 300) -> str:
         """Let `reconcile --watch` tick until a tick prints ``pattern``; ticks that only wait are not shown.
 
         Returns what was shown. Raises StoryError where nothing matched within so many seconds.
