@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reconciler.core.base import Subject
     from reconciler.core.plan import Verdict
     from reconciler.loop import Planned
-    from reconciler.report.explain import Judged
+    from reconciler.report.explain import Explanation, Judged
 
 
 def explain(
@@ -26,37 +26,50 @@ def explain(
 ) -> None:
     """Say why a model is where it is: gates, holds, what is next."""
     from reconciler.bootstrap import now
-    from reconciler.core.base import Subject
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope
-    from reconciler.planning.view import View
     from reconciler.report import explain as report
     from reconciler.report import json
-    from reconciler.report import status as matrix
 
     session = Session.of(context)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
-        planned = plan_once(session.readers, now(), Scope(environment=env, model=model, closely=True))
-    desired, observed, plan = planned
-    subject = _known(planned, env, model)
-    view = View(desired, observed)
-    release = desired.releases.get(str(subject))
-    verified = {str(subject): view.verified_at(env, release) if release else None}
-    rows = matrix.rows(desired, observed.swept, plan, verified)
-    row = next(row for row in rows if (row.environment, row.model) == (env, model))
-    training = Subject(model=model)
-    told = report.Explanation(
-        row=row,
-        policy=desired.environments[env].policy,
-        judged=tuple(_judged(planned, subject)),
-        holds=tuple(hold for hold in plan.holds if hold.subject == subject),
-        training=tuple(hold for hold in plan.holds if hold.subject == training),
-        next=tuple(action for action in plan.actions if action.subject in (subject, training)),
-    )
+        # The model everywhere, not here alone: what is on its way is said of the environments before this one.
+        planned = plan_once(session.readers, now(), Scope(model=model, closely=True))
+    told = explanation(planned, _known(planned, env, model))
     if output is Format.json:
         console.write(json.dump(told.model_dump(mode="json", by_alias=True)))
     else:
         console.show(report.blocks(told))
+
+
+def explanation(planned: Planned, subject: Subject) -> Explanation:
+    """What there is to say about one subject, from a plan that covers its model in every environment."""
+    from reconciler.core.base import Subject
+    from reconciler.planning.candidates import coming
+    from reconciler.planning.view import View
+    from reconciler.report import explain as report
+    from reconciler.report import status as matrix
+
+    desired, observed, plan = planned
+    view, training = View(desired, observed), Subject(model=subject.model)
+    release = view.release(subject)
+    verified = {str(subject): view.verified_at(subject.environment, release) if release else None}
+    rows = matrix.rows(desired, observed.swept, plan, verified)
+    return report.Explanation(
+        row=next(r for r in rows if (r.environment, r.model) == (subject.environment, subject.model)),
+        policy=desired.environments[subject.environment].policy,
+        judged=tuple(_judged(planned, subject)),
+        holds=tuple(hold for hold in plan.holds if hold.subject == subject),
+        training=tuple(hold for hold in plan.holds if hold.subject == training),
+        coming=tuple(
+            report.Coming(
+                **item._asdict(),
+                why_not=matrix.said_of(plan, Subject(environment=item.environment, model=subject.model)),
+            )
+            for item in ([] if desired.hidden(subject) else coming(view, subject))
+        ),
+        next=tuple(action for action in plan.actions if action.subject in (subject, training)),
+    )
 
 
 def _known(planned: Planned, env: str, model: str) -> Subject:
@@ -81,17 +94,20 @@ def _judged(planned: Planned, subject: Subject) -> Iterator[Judged]:
     desired, observed, plan = planned
     proposed = list(_proposals(planned, subject))
     yield from proposed
-    for version, verdict in _verdicts(planned, subject):
+    for version, digest, verdict in _verdicts(planned, subject):
         if verdict not in [judged.verdict for judged in proposed]:
-            yield Judged(about="candidate", version=version, judged_at=plan.at, verdict=verdict)
+            yield Judged(about="candidate", version=version, digest=digest, judged_at=plan.at, verdict=verdict)
     history, release = observed.pins.get(str(subject)), desired.releases.get(str(subject))
     admitted = admit_pin(history, observed, subject) if history else None
     if history and release and admitted:
-        yield Judged(about="pin", version=release.pin.version, judged_at=history.at, verdict=admitted)
+        pin = release.pin
+        yield Judged(
+            about="pin", version=pin.version, digest=pin.digest, judged_at=history.at, verdict=admitted
+        )
 
 
-def _verdicts(planned: Planned, subject: Subject) -> Iterator[tuple[str, Verdict]]:
-    """Version and verdict of what the next tick proposes, or of what is held."""
+def _verdicts(planned: Planned, subject: Subject) -> Iterator[tuple[str, str, Verdict]]:
+    """Version, digest and verdict of what the next tick proposes, or of what is held."""
     from reconciler.core.plan import Hold, OpenPullRequest
     from reconciler.planning.candidates import candidate
     from reconciler.planning.view import View
@@ -99,12 +115,12 @@ def _verdicts(planned: Planned, subject: Subject) -> Iterator[tuple[str, Verdict
     desired, observed, plan = planned
     for action in plan.actions:
         if isinstance(action, OpenPullRequest) and action.subject == subject:
-            yield action.summary.to_version, action.summary.verdict
+            yield action.summary.to_version, "", action.summary.verdict
     held = [hold.verdict for hold in plan.holds if hold.subject == subject and hold.verdict is not None]
     if held:
         wanted = candidate(View(desired, observed), subject)
-        version = "" if isinstance(wanted, Hold) else wanted.pin.version
-        yield from ((version, verdict) for verdict in held)
+        version, digest = ("", "") if isinstance(wanted, Hold) else (wanted.pin.version, wanted.pin.digest)
+        yield from ((version, digest, verdict) for verdict in held)
 
 
 def _proposals(planned: Planned, subject: Subject) -> Iterator[Judged]:
@@ -123,6 +139,7 @@ def _proposals(planned: Planned, subject: Subject) -> Iterator[Judged]:
         yield Judged(
             about="proposal",
             version=pinned.pin.version if pinned else "",
+            digest=pinned.pin.digest if pinned else "",
             pull_request=number,
             judged_at=plan.at,
             verdict=admit_subject(desired, proposal.state, observed, subject),

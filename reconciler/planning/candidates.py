@@ -76,6 +76,51 @@ def candidate(view: View, subject: Subject) -> Candidate | Hold:
     return wanted
 
 
+class Coming(NamedTuple):
+    """A version that an environment before this one has and has not verified.
+
+    It becomes the candidate of ``then`` when all of ``by`` have verified it. ``pinned``: ``environment``
+    runs it already, and else it is only the candidate there.
+    """
+
+    environment: str
+    version: str
+    pinned: bool
+    by: tuple[str, ...]
+    then: str
+
+
+def coming(view: View, subject: Subject) -> tuple[Coming, ...]:
+    """What is on its way to one environment, by way of the nearest ones before it that have something new.
+
+    No hold: until it is verified there, this environment wants what it has. Only ``reconcile explain`` asks.
+    """
+    promotes_from, release = view.environment(subject).promotes_from, view.release(subject)
+    found: list[Coming] = []
+    for name in promotes_from.environments if promotes_from else ():
+        upstream = Subject(environment=name, model=subject.model)
+        if name not in view.desired.environments or view.desired.hidden(upstream):
+            continue
+        there = _not_verified(view, upstream)
+        if there is None:
+            found += coming(view, upstream)
+        elif release is None or not release.rejects(there[0].digest):
+            by = promotes_from.all_of if promotes_from and promotes_from.all_of else (name,)
+            found.append(Coming(name, there[0].version, there[1], by, subject.environment))
+    return tuple(dict.fromkeys(found))
+
+
+def _not_verified(view: View, subject: Subject) -> tuple[Pin, bool] | None:
+    """The pin, or else the candidate, that is yet to be verified there; the flag says that it is pinned."""
+    release = view.release(subject)
+    if release is not None and isinstance(view.registered(release.pin.registry, release.pin.name), Gap):
+        return None
+    if release is not None and view.verified_at(subject.environment, release) is None:
+        return release.pin, True
+    wanted = candidate(view, subject)
+    return None if isinstance(wanted, Hold) or wanted.change is None else (wanted.pin, False)
+
+
 def _newly_trained(
     view: View, subject: Subject, registered: RegisteredModel, release: Release | None
 ) -> ModelVersion | Hold:

@@ -13,7 +13,7 @@ from reconciler.report import gates, verdicts
 from reconciler.report.actions import STYLES, SYMBOLS, target
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Span, Style, line, sections
-from reconciler.report.status import Row, moment
+from reconciler.report.status import Reason, Row, moment
 
 About = Literal["candidate", "proposal", "pin"]
 
@@ -24,8 +24,23 @@ class Judged(Frozen):
     about: About
     version: str = ""
     pull_request: int | None = None
+    digest: str = ""
     judged_at: Instant | None = None
     verdict: Verdict
+
+
+class Coming(Frozen):
+    """A version that ``environment`` has and has not verified. ``why_not``: what is said of it there.
+
+    It becomes the candidate of ``then`` when all of ``by`` have verified it.
+    """
+
+    environment: str
+    version: str
+    pinned: bool
+    by: tuple[str, ...]
+    then: str
+    why_not: tuple[Reason, ...] = ()
 
 
 class Explanation(Frozen):
@@ -36,6 +51,7 @@ class Explanation(Frozen):
     judged: tuple[Judged, ...] = ()
     holds: tuple[Hold, ...] = ()
     training: tuple[Hold, ...] = ()
+    coming: tuple[Coming, ...] = ()
     next: tuple[Action, ...] = ()
 
 
@@ -44,7 +60,9 @@ def blocks(told: Explanation) -> list[Block]:
         _headline(told),
         *(_judged(item) for item in told.judged),
         _holds("Holds", told.holds),
+        _waiver(told),
         _holds("Training", told.training),
+        _coming(told),
         _next(told),
     )
 
@@ -91,6 +109,62 @@ def _holds(title: str, holds: tuple[Hold, ...]) -> list[Block]:
     return blocks
 
 
+def _waiver(told: Explanation) -> list[Block]:
+    """What a person can do about a gate that blocks: the file and the lines, ready to be filled in."""
+    if "gate-failed" not in {hold.code for hold in told.holds}:
+        return []
+    blocked = {
+        (gate.gate, item.digest): None
+        for item in told.judged
+        if item.about != "pin" and item.digest
+        for gate in item.verdict.gates
+        if gate.verdict == "block"
+    }
+    path = f"environments/{told.row.environment}/exceptions/{told.row.model}.yaml"
+    lines = [
+        text
+        for gate, digest in blocked
+        for text in (
+            f"  - gate: {gate}",
+            f"    digest: {digest}",
+            "    reason: WHY IT IS RIGHT THIS TIME",
+            "    expires: AN INSTANT, AS IN 2030-01-31T12:00:00Z",
+        )
+    ]
+    return [
+        line(Span("What a person can do", "strong")),
+        line("Train a better one: a new version is measured and judged anew.", indent=2),
+        line(f"Or let this one pass, by a reviewed pull request that writes {path}:", indent=2),
+        *(
+            line(Span(text, "dim"), indent=4)._replace(whole=True)
+            for text in ("apiVersion: trueup.dev/v1", "kind: Exceptions", "waivers:", *lines)
+        ),
+    ]
+
+
+def _coming(told: Explanation) -> list[Block]:
+    if not told.coming:
+        return []
+    blocks: list[Block] = [line(Span("On its way", "strong"))]
+    for item in told.coming:
+        what = "is pinned in" if item.pinned else "is the candidate of"
+        blocks.append(
+            line(
+                f"version {item.version} {what} {item.environment}; when {_verified(item.by)} it, it "
+                f"becomes the candidate of {item.then}",
+                indent=2,
+            )
+        )
+        for reason in item.why_not:
+            blocks.append(line(Span(f"{reason.symbol} {reason.code}", "note"), indent=4))
+            blocks.append(line(Span(visible(reason.what), "dim"), indent=6))
+    return blocks
+
+
+def _verified(names: tuple[str, ...]) -> str:
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} verified"
+
+
 def _next(told: Explanation) -> list[Block]:
     if told.next:
         blocks: list[Block] = [line(Span("Next", "strong"))]
@@ -101,6 +175,11 @@ def _next(told: Explanation) -> list[Block]:
             blocks.append(line(Span(visible(action.reason), "dim"), indent=6))
         return blocks
     holds = (*told.holds, *told.training)
+    if not holds and told.coming:
+        first = told.coming[0]
+        return [
+            line(Span("Next", "strong"), f": nothing here until {_verified(first.by)} version {first.version}.")
+        ]
     if not holds:
         return [line(Span("Next", "strong"), ": nothing. It is where Git says it should be.")]
     person = next((hold for hold in holds if hold.person), None)

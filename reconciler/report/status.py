@@ -86,9 +86,7 @@ def rows(
 
 def training(desired: DesiredState, plan: Plan) -> dict[str, tuple[Reason, ...]]:
     """What is said about models themselves, in no environment: their training."""
-    return {
-        name: reasons for name in sorted(desired.models) if (reasons := _reasons(plan, Subject(model=name)))
-    }
+    return {name: said for name in sorted(desired.models) if (said := said_of(plan, Subject(model=name)))}
 
 
 def environments_in_order(desired: DesiredState) -> list[str]:
@@ -127,7 +125,7 @@ def _row(desired: DesiredState, swept: Swept, plan: Plan, verified_at: Instant |
         endpoint=(workload.endpoint or None) if isinstance(workload, Workload) else None,
         alias=environment.alias if environment else None,
         alias_version=alias_version,
-        why_not=_reasons(plan, subject),
+        why_not=said_of(plan, subject),
     )
 
 
@@ -164,7 +162,8 @@ def _workload(swept: Swept, cluster: str, subject: Subject) -> Workload | Gap | 
     return sweep.workloads.get(str(subject)) if isinstance(sweep, ClusterSweep) else sweep
 
 
-def _reasons(plan: Plan, subject: Subject) -> tuple[Reason, ...]:
+def said_of(plan: Plan, subject: Subject) -> tuple[Reason, ...]:
+    """What a plan says of one subject: its holds, then what the next tick does."""
     holds = [Reason(code=h.code, what=h.reason, person=h.person) for h in plan.holds if h.subject == subject]
     nexts = [Reason(code=a.kind, what=a.reason, planned=True) for a in plan.actions if a.subject == subject]
     return (*holds, *nexts)
