@@ -553,7 +553,11 @@ def release_digest(pin: Pin, image: str, serving: ServingSnapshot | Literal["non
 
 
 class Release(Document):
-    """The pin: which version serves, exactly how, and why it was let in. Written by trueup only."""
+    """The pin: which version serves, exactly how, and why it was let in.
+
+    Written by trueup only, with one exception: an entry of `rejected` is lifted by a person, in a reviewed pull
+    request that takes it out and changes nothing else.
+    """
 
     kind: Literal["Release"]
     pin: Pin
@@ -563,7 +567,8 @@ class Release(Document):
     admission: Admission
     champion: VerifiedPin | None = Field(
         default=None,
-        description="The environment's champion when this pin was proposed: what it was compared with.",
+        description="The environment's champion when this pin was proposed, so what it was compared with; not "
+        "this pin, which becomes the champion when it is verified.",
     )
     rejected: tuple[Rejected, ...] = ()
 

@@ -4,7 +4,7 @@
     |-- Retryable      the same call may succeed later: a timeout, a 503, a lock held by another
     `-- Terminal       a person must change something first: bad input, a refused right, a wrong digest
 
-A closed gate is neither: it is a :class:`reconciler.core.plan.Hold`. A source that failed to answer
+A gate that blocks is neither: it is a :class:`reconciler.core.plan.Hold`. A source that failed to answer
 becomes a :class:`reconciler.core.observed.Gap`, which carries the error's text into the plan.
 """
 

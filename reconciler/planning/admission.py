@@ -1,7 +1,8 @@
 """What may be merged: one pure function with three callers.
 
 (a) ``reconcile admit`` on every pull request, whoever wrote it; (b) each tick, on our open pull requests and
-on what it is about to propose; (c) after load, on the commit that brought each pin. Policy, model,
+on what it is about to propose; (c) each tick, on the commit that brought a pin, until this release is verified
+there: what was applied and soaked is not judged again, because the registry goes on. Policy, model,
 environment and champion are always those of the base; of the head only what it wants to pin is read, and
 of the evidence only what the registry's marks vouch for.
 """
@@ -51,6 +52,7 @@ def evidence_marks(base: DesiredState, head: DesiredState, observed: Observed) -
 def admit_pin(history: PinHistory, observed: Observed, subject: Subject) -> Verdict | None:
     """Caller (c): was the pin on main admissible by what Git and the registry can show?
 
+    Asked by the tick until the release is verified, and by ``reconcile explain`` always.
     Judged at the instant it was merged, so that nothing expires afterwards, and by marks that later ones have
     since taken the place of. None where the commit or what was before it could not be read.
     """
@@ -184,7 +186,7 @@ class _Pin:
     def _kept(self, old: Release) -> Iterator[Objection]:
         """A pin that stays keeps its records, and the manifests that came with it."""
         if self.new != old.model_copy(update={"rejected": self.new.rejected, "pin": self.new.pin}):
-            what = "changes `admission` or `verified` of a pin that stays: these are records"
+            what = "changes `admission` or `champion` of a pin that stays: these are records"
             yield Objection(code="record-edited", what=what)
         # Not what it would render to now: environment.yaml may have changed since.
         if blobs_digest(self.head.rendered.get(str(self.subject), {})) != old.admission.rendered:
@@ -225,7 +227,7 @@ class _Pin:
                 code="not-ours", what="admission.rendered is not the digest of the rendered manifests"
             )
         if self.new.champion != self.view.champion(self.subject):
-            yield Objection(code="not-ours", what="`verified` is not the environment's champion")
+            yield Objection(code="not-ours", what="`champion` is not the environment's champion")
 
     def _same_pin(self) -> bool:
         return self.old is not None and self.old.digest == self.new.digest

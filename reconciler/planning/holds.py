@@ -36,7 +36,9 @@ HOLDS: dict[str, Meaning] = {
     "version-missing": Meaning("The version that should be here is not in this registry.", person=True),
     "rejected": Meaning("The candidate failed here before.", person=True),
     "held": Meaning("A person ordered a hold.", person=True),
-    "gate-failed": Meaning("A gate closed.", person=True),
+    "gate-failed": Meaning(
+        "A gate blocks the version: train a better one, or waive the gate for this one.", person=True
+    ),
     "not-admissible": Meaning("The pin may not be merged, for a reason that is not a gate.", person=True),
     "release-in-flight": Meaning("The release before is neither verified nor failed."),
     # pull requests

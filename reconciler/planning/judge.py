@@ -199,13 +199,13 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
     champion = scores.champion if scores.champion and scores.champion.usable else None
     shown = scores.candidate
     said: list[str] = []
-    closed: list[str] = []
+    against: list[str] = []
     verdict: Literal["pass", "review", "block"] = "pass"
 
     def fail(how: Literal["review", "block"], why: str) -> None:
         nonlocal verdict
         verdict = "block" if "block" in (how, verdict) else "review"
-        closed.append(why)
+        against.append(why)
 
     if gate.op is not None and gate.threshold is not None:
         text = f"{_show(candidate)} {gate.op} {_show(gate.threshold)}"
@@ -222,7 +222,10 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
             fail(gate.on_no_champion, "no champion to compare with")
     elif gate.versus is not None:
         shown = _versus_champion(gate, where, scores, said, fail)
-    why = "; ".join(closed + said)
+    # What speaks against it comes first; what it passed must not read as one complaint more.
+    why = "; ".join(against or said)
+    if against and said:
+        why += f" (passed: {'; '.join(said)})"
     why = f"{where}: {why}" if where else why
     return GateVerdict(
         gate=gate.name,

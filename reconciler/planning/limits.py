@@ -56,7 +56,10 @@ def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...
 
 
 def _once_each(decisions: Decisions) -> Decisions:
-    """Two environments may want the same measurement or mark: the first asks, the other waits for it."""
+    """Two environments may want the same: the first asks, and the other waits for what takes time.
+
+    A mark is there when this tick is over, so nobody waits for it.
+    """
     seen: set[str] = set()
     left: Decisions = {}
     for subject, decision in decisions.items():
@@ -64,10 +67,9 @@ def _once_each(decisions: Decisions) -> Decisions:
         holds = list(decision.holds)
         for action in decision.actions:
             if action.key in seen:
-                what = action.name if isinstance(action, SubmitWorkflow) else "the same"
-                holds.append(
-                    hold("measuring", subject, f"{what} is asked for by another environment in this tick")
-                )
+                if isinstance(action, SubmitWorkflow):
+                    what = f"{action.name} is asked for by another environment in this tick"
+                    holds.append(hold("measuring", subject, what))
                 continue
             seen.add(action.key)
             actions.append(action)

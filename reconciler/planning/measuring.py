@@ -15,7 +15,7 @@ from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.judge import Case, case_of, max_age, measurements
 from reconciler.planning.releases import mark_version
-from reconciler.planning.runs import Attempts, attempts, submission
+from reconciler.planning.runs import Tried, attempts, submission
 from reconciler.planning.view import View
 
 DEADLINE = 3600
@@ -93,7 +93,7 @@ def _fresh_mark(
     wanted: Candidate,
     measurement: str,
     key: str,
-    tried: Attempts | Gap,
+    tried: Tried | Gap,
 ) -> Decision | None:
     """The mark for a run of ours that succeeded with evidence that is not marked yet."""
     if isinstance(tried, Gap) or tried.state != "succeeded" or tried.last is None:
@@ -115,7 +115,7 @@ def _measure(
     champion: VerifiedPin | None,
     case: Case,
     measurement: str,
-    tried: Attempts | Gap,
+    tried: Tried | Gap,
     why: str,
     mark: Mark | None,
     lost: bool,

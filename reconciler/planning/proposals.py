@@ -54,6 +54,7 @@ class Wish(NamedTuple):
     frozen: bool
     lineage: dict[str, str]
     asked_by: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def with_release(
@@ -128,7 +129,7 @@ def close_unwanted(view: View, subject: Subject, intent: Intent, why: str) -> De
     return act(_close(existing, subject, why))
 
 
-def open_request(view: View, wish: Wish, extra_note: str = "") -> OpenPullRequest:
+def open_request(view: View, wish: Wish) -> OpenPullRequest:
     """The action that opens the pull request of a wish."""
     branch = branch_of(wish.intent, wish.subject)
     return OpenPullRequest(
@@ -138,7 +139,7 @@ def open_request(view: View, wish: Wish, extra_note: str = "") -> OpenPullReques
         branch=branch,
         base=view.desired.revision,
         title=wish.title,
-        summary=_summary(view, wish, extra_note),
+        summary=_summary(view, wish),
         marker=_marker(wish),
         files=files_of(view.desired, wish.subject, wish.release, wish.bundle),
         draft=wish.verdict.verdict == "review" and wish.intent == "promote",
@@ -264,12 +265,9 @@ def refusal(subject: Subject, verdict: Verdict, what: str) -> Hold:
     gates = [gate for gate in verdict.gates if gate.verdict == "block"]
     code = "gate-failed" if gates else "not-admissible"
     reasons = "; ".join(verdict.against()[:3]) or "it is blocked"
-    return hold(
-        code,
-        subject,
-        f"{what}: {reasons}; see `reconcile explain {subject.model} {subject.environment}`",
-        verdict,
-    )
+    explain = f"`reconcile explain {subject.model} {subject.environment}`"
+    then = f"train a better one, or waive the gate: {explain} says how" if gates else f"see {explain}"
+    return hold(code, subject, f"{what}: {reasons}; {then}", verdict)
 
 
 def _marker(wish: Wish) -> Marker:
@@ -288,9 +286,9 @@ def _labels(wish: Wish) -> tuple[str, ...]:
     return ("trueup", f"trueup/{wish.intent}", *sorted(review))
 
 
-def _summary(view: View, wish: Wish, extra_note: str) -> Summary:
+def _summary(view: View, wish: Wish) -> Summary:
     pinned = view.release(wish.subject)
-    notes = [extra_note] if extra_note else []
+    notes = [*wish.notes]
     if wish.release is not None and pinned is not None and wish.release.serving != pinned.serving:
         notes.append("The serving section changes; the rendered manifests show how.")
     return Summary(

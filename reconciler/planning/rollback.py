@@ -90,13 +90,15 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
         bundle=None,
         verdict=verdict,
         title=f"Roll back {subject.model} in {subject.environment} to version {target.pin.version}",
-        headline=f"version {release.pin.version} of {subject.model} in {subject.environment}: {reason}",
-        reason=f"version {release.pin.version} is {reason}",
+        headline=f"version {target.pin.version} of {subject.model} again for {subject.environment}, instead of "
+        f"version {release.pin.version} ({reason})",
+        reason=f"version {release.pin.version} is taken back: {reason}",
         approvals=0 if verdict.verdict == "pass" else 1,
         merge=environment.rollback.merge,
         frozen=False,
         lineage={"back to": target.pin.digest, "rejected": blame.digest},
         asked_by=asked_by,
+        notes=tuple(_notes(view, subject, asked_by)),
     )
 
 
@@ -115,7 +117,15 @@ def by_hand(
         raise Terminal(NO_TARGET, where=str(subject), hint="promote another version instead")
     if wish.verdict.verdict == "block":
         raise Terminal("; ".join(wish.verdict.against()), where=str(subject), hint="see `reconcile explain`")
-    return open_request(view, wish, f"Asked for by {person}.")
+    return open_request(view, wish)
+
+
+def _notes(view: View, subject: Subject, asked_by: str) -> Iterator[str]:
+    if asked_by:
+        yield f"Asked for by {asked_by}."
+    workload = view.workload(subject)
+    if isinstance(workload, Workload) and workload.health in FAILING and workload.message:
+        yield f"{workload.health}, the cluster says: {workload.message}"
 
 
 def _targets(view: View, subject: Subject, release: Release, history: PinHistory) -> Iterator[Release]:

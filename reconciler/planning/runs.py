@@ -11,7 +11,7 @@ from reconciler.planning.holds import hold
 from reconciler.planning.view import View, attempt_of
 
 
-class Attempts(NamedTuple):
+class Tried(NamedTuple):
     """How far the attempts at one key are.
 
     ``state``: ``none`` or ``again`` (submit ``number``), ``running``, ``succeeded``, ``exhausted``.
@@ -22,26 +22,26 @@ class Attempts(NamedTuple):
     last: WorkflowRun | None
 
 
-def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Attempts | Gap:
+def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried | Gap:
     """Where the attempts at a key stand. Failures count since the last success; a Gap hides everything."""
     engine = view.observed.swept.engine
     if isinstance(engine, Gap):
         return engine
     runs = view.runs(kind, model, key)
     if not runs:
-        return Attempts("none", 1, None)
+        return Tried("none", 1, None)
     last = runs[-1]
     number = attempt_of(last) + 1
     if not last.done:
-        return Attempts("running", number, last)
+        return Tried("running", number, last)
     if last.phase == "Succeeded":
-        return Attempts("succeeded", number, last)
+        return Tried("succeeded", number, last)
     failures = 0
     for run in reversed(runs):
         if run.phase == "Succeeded":
             break
         failures += 1
-    return Attempts("again" if failures < limit else "exhausted", number, last)
+    return Tried("again" if failures < limit else "exhausted", number, last)
 
 
 def submission(

@@ -43,7 +43,7 @@ def body(summary: Summary, marker: Marker) -> str:
         *_list("Notes", [inert(note) for note in summary.notes]),
         *_list("Lineage", [f"{inert(what, 60)}: {code(value)}" for what, value in summary.lineage.items()]),
         *_section("What merges it", inert(summary.merges)),
-        *_section("To hold it, or to let it pass", _holding(summary, marker)),
+        *_section("To hold it, or to let it pass", _holding(summary)),
         *_section("Evidence", _evidence(summary)),
     ]
     text = "\n\n".join(part for part in parts if part)
@@ -84,7 +84,7 @@ def _objections(summary: Summary) -> list[str]:
     return against
 
 
-def _holding(summary: Summary, marker: Marker) -> str:
+def _holding(summary: Summary) -> str:
     path = f"environments/{summary.environment}/exceptions/{summary.model}.yaml"
     lines = [
         "- Close this pull request: this candidate is not proposed here again."
@@ -95,19 +95,6 @@ def _holding(summary: Summary, marker: Marker) -> str:
         lines.append(f"- For a time: add a hold, with a reason, to {code(path)}.")
     if any(gate.verdict == "review" for gate in summary.verdict.gates):
         lines.append("- Whoever approves it decides about the gates that say review.")
-    closed = next((gate for gate in summary.verdict.gates if gate.verdict == "block"), None)
-    if closed is not None and marker.candidate != "none":
-        lines += [
-            "- To let this candidate pass a gate: a waiver in the same file, reviewed like any other change:",
-            "",
-            "  ```yaml",
-            "  waivers:",
-            f"    - gate: {closed.gate}",
-            f"      digest: {marker.candidate}",
-            "      reason: WHY IT IS RIGHT THIS TIME",
-            "      expires: AN INSTANT, AS IN 2030-01-31T12:00:00Z",
-            "  ```",
-        ]
     return "\n".join(lines)
 
 
@@ -122,7 +109,10 @@ def _evidence(summary: Summary) -> str:
     parts.append(f"What changes in the cluster is the difference in {code(rendered)}.")
     if summary.verdict.inputs:
         inputs = code(summary.verdict.inputs[:19])
-        parts.append(f"An approval counts for the inputs {inputs} and is asked for again if they change.")
+        parts.append(
+            f"An approval counts for this head; a new one is written, to be approved again, when the inputs "
+            f"{inputs} change or main no longer merges with it."
+        )
     return " ".join(parts)
 
 

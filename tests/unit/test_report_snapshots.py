@@ -120,6 +120,7 @@ REFUSED = Verdict(
     objections=(Objection(code="upstream-not-verified", what="version 2 is not what staging has verified"),),
     inputs=ONE,
 )
+DOUBTED = Verdict(subject=STAGING, grounds="promotion", gates=(GATES[0], GATES[2]), inputs=ONE)
 ADMITTED = Verdict(subject=STAGING, grounds="promotion", gates=FIRST_GATES, inputs=TWO)
 MARKER = Marker(intent="promote", environment="staging", model="digits", candidate=ONE, inputs=TWO)
 SUMMARY = Summary(
@@ -418,8 +419,29 @@ PULL = PullRequest(
 EXPLAINED = explain.Explanation(
     row=ROWS[1],
     policy="production",
-    judged=(explain.Judged(about="candidate", version="3", judged_at=AT, verdict=REFUSED),),
+    judged=(explain.Judged(about="candidate", version="3", digest=THREE, judged_at=AT, verdict=REFUSED),),
     holds=(PLAN.holds[0],),
+)
+AT_REST = explain.Explanation(
+    row=ROWS[1].model_copy(update={"state": "verified", "since": AT, "why_not": ()}),
+    policy="production",
+    coming=(
+        explain.Coming(
+            environment="staging",
+            version="2",
+            pinned=True,
+            by=("staging",),
+            then="production",
+            why_not=(
+                status.Reason(
+                    code="soaking", what="version 2 is healthy; it is verified at 2026-03-01T12:05:00Z"
+                ),
+            ),
+        ),
+        explain.Coming(
+            environment="canary", version="3", pinned=False, by=("canary", "shadow"), then="staging", why_not=()
+        ),
+    ),
 )
 
 DIFF = """\
@@ -443,9 +465,9 @@ CASES = {
     "quiet.txt": lambda: plain(text.plan(QUIET, ())),
     "kinds.txt": lambda: plain(text.plan(PLAN.model_copy(update={"actions": REST, "holds": ()}))),
     "pull-request.md": lambda: pull_request.body(SUMMARY, MARKER) + "\n",
-    "pull-request-refused.md": lambda: (
+    "pull-request-review.md": lambda: (
         pull_request.body(
-            SUMMARY.model_copy(update={"from_version": "1", "to_version": "3", "verdict": REFUSED}), MARKER
+            SUMMARY.model_copy(update={"from_version": "1", "to_version": "3", "verdict": DOUBTED}), MARKER
         )
         + "\n"
     ),
@@ -480,6 +502,7 @@ CASES = {
     "history.json": lambda: json_report.rows(ENTRIES),
     "explain.txt": lambda: plain(explain.blocks(EXPLAINED)),
     "explain-60.txt": lambda: folded(explain.blocks(EXPLAINED), 60),
+    "explain-at-rest.txt": lambda: plain(explain.blocks(AT_REST)),
     "pulls.txt": lambda: plain(pulls.table([PULL])),
     "pull.txt": lambda: plain([*pulls.head(PULL), *pulls.difference(DIFF)]),
 }
