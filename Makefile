@@ -54,8 +54,9 @@ demo: setup  ## Tell the whole story on this machine, from training to rollback 
 	@$(UV) pip install --quiet --offline --no-deps --python .demo/venv/bin/python .demo/wheel/*.whl
 	@.demo/venv/bin/python demo/story.py $(DEMO)
 
-walkthrough:  ## Tell the story and write docs/walkthrough.md from it
+walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew what the README quotes of it
 	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
+	@$(BIN)/python demo/quote.py
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
