@@ -200,6 +200,7 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
     shown = scores.candidate
     said: list[str] = []
     against: list[str] = []
+    noted: list[str] = []
     verdict: Literal["pass", "review", "block"] = "pass"
 
     def fail(how: Literal["review", "block"], why: str) -> None:
@@ -217,15 +218,14 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
         _versus_baseline(gate, candidate, case, said, fail)
     elif gate.versus is not None and case.champion == NO_CHAMPION:
         if gate.on_no_champion == "absolute":
-            said.append("no champion, judged by the threshold alone")
+            noted.append("no champion, judged by the threshold alone")
         else:
             fail(gate.on_no_champion, "no champion to compare with")
     elif gate.versus is not None:
         shown = _versus_champion(gate, where, scores, said, fail)
     # What speaks against it comes first; what it passed must not read as one complaint more.
-    why = "; ".join(against or said)
-    if against and said:
-        why += f" (passed: {'; '.join(said)})"
+    passed = [f"passed: {text}" for text in said] if against else said
+    why = "; ".join([*against, *passed, *noted])
     why = f"{where}: {why}" if where else why
     return GateVerdict(
         gate=gate.name,

@@ -266,7 +266,8 @@ def refusal(subject: Subject, verdict: Verdict, what: str) -> Hold:
     code = "gate-failed" if gates else "not-admissible"
     reasons = "; ".join(verdict.against()[:3]) or "it is blocked"
     explain = f"`reconcile explain {subject.model} {subject.environment}`"
-    then = f"train a better one, or waive the gate: {explain} says how" if gates else f"see {explain}"
+    measured = any(gate.value is not None for gate in gates)
+    then = f"train a better one, or waive the gate: {explain} says how" if measured else f"see {explain}"
     return hold(code, subject, f"{what}: {reasons}; {then}", verdict)
 
 

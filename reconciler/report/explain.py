@@ -114,12 +114,13 @@ def _waiver(told: Explanation) -> list[Block]:
     if "gate-failed" not in {hold.code for hold in told.holds}:
         return []
     blocked = {
-        (gate.gate, item.digest): None
+        (gate.gate, item.digest): gate
         for item in told.judged
         if item.about != "pin" and item.digest
         for gate in item.verdict.gates
         if gate.verdict == "block"
     }
+    measured = any(gate.value is not None for gate in blocked.values())
     path = f"environments/{told.row.environment}/exceptions/{told.row.model}.yaml"
     lines = [
         text
@@ -133,7 +134,12 @@ def _waiver(told: Explanation) -> list[Block]:
     ]
     return [
         line(Span("What a person can do", "strong")),
-        line("Train a better one: a new version is measured and judged anew.", indent=2),
+        line(
+            "Train a better one: a new version is measured and judged anew."
+            if measured
+            else "Mend the measurement that left no evidence: the version is judged when it is there.",
+            indent=2,
+        ),
         line(f"Or let this one pass, by a reviewed pull request that writes {path}:", indent=2),
         *(
             line(Span(text, "dim"), indent=4)._replace(whole=True)

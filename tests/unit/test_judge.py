@@ -131,7 +131,7 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
         evidence(scores(0.5)),
         CASE,
         "review",
-        "not 0.5 >= 0.9 (passed: 0.5 against",
+        "not 0.5 >= 0.9; passed: 0.5 against",
     ),
     "no champion: review": (
         paired(),
