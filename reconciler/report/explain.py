@@ -140,7 +140,7 @@ def _waiver(told: Explanation) -> list[Block]:
             else "Mend the measurement that left no evidence: the version is judged when it is there.",
             indent=2,
         ),
-        line(f"Or let this one pass, by a reviewed pull request that writes {path}:", indent=2),
+        line(f"Or let this one pass, by a reviewed pull request after which {path} says:", indent=2),
         *(
             line(Span(text, "dim"), indent=4)._replace(whole=True)
             for text in ("apiVersion: trueup.dev/v1", "kind: Exceptions", "waivers:", *lines)

@@ -54,7 +54,7 @@ from reconciler.core.strict_yaml import read
 from reconciler.load import load
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate
-from reconciler.planning.in_motion import details, in_motion
+from reconciler.planning.in_motion import EVERYTHING, Scope, details, in_motion
 from reconciler.planning.judge import NO_CHAMPION, Case, case_of
 from reconciler.planning.promotion import promotion_release
 from reconciler.planning.proposals import with_release
@@ -217,11 +217,15 @@ class Story:
         against: object = None,
         champion: float | None = None,
         interval: tuple[float, float] | None = None,
-        at: str = "2026-03-01T09:00:00Z",
+        at: str = "",
         marked: bool = True,
         unreadable: str = "",
     ) -> dict[str, str]:
-        """One run of `evaluate`: its evidence is stored; the tag that marks it is returned."""
+        """One run of `evaluate`: its evidence is stored; the tag that marks it is returned.
+
+        ``at`` is before everything unless it is said; beside a champion, it is said: after that was released.
+        """
+        assert at or not against, f"version {version}, measured against {against}: say when"
         case = self.judged(model, version, against)
         low, high = interval or (None, None)
         paired = None
@@ -232,7 +236,7 @@ class Story:
             recipe=CATALOGUE["evaluate"].recipe,
             key=case.key("evaluate"),
             inputs=dict(case.inputs("evaluate")),
-            at=instant(at),
+            at=instant(at or "2026-03-01T09:00:00Z"),
             metrics={
                 "accuracy": Metric(
                     overall=Scores(
@@ -387,6 +391,7 @@ class Story:
         opened: str,
         state: str = "open",
         approvals: Iterable[str] = (),
+        approved_before: Iterable[str] = (),
         closed_by: str = "",
         ours: bool = True,
         mergeable: bool = True,
@@ -395,7 +400,10 @@ class Story:
         checks: Iterable[Mapping[str, str]] | None = None,
         **change: Any,
     ) -> PullRequest:
-        """A pull request that trueup opened at an instant, from what was known then."""
+        """A pull request that trueup opened, or wrote anew, at an instant, from what was known then.
+
+        ``approved_before`` are those who approved the head that it had before that.
+        """
         intent: Intent = next(name for name in INTENTS if name in change)
         subject = subject_of(change.pop(intent))
         at, head = instant(opened), str(number) * 40
@@ -434,7 +442,10 @@ class Story:
             mergeable=mergeable,
             draft=draft,
             checks=None if checks is None else tuple(Check(**check) for check in checks),
-            approvals=tuple(Approval(by=name, head=head[:40], at=at) for name in approvals),
+            approvals=(
+                *(Approval(by=name, head="0" * 40, at=at) for name in approved_before),
+                *(Approval(by=name, head=head[:40], at=at) for name in approvals),
+            ),
             opened=at,
             closed=None if state == "open" else self.at,
             closed_by=closed_by,
@@ -516,7 +527,7 @@ class Story:
 
     # --- together -----------------------------------------------------------------------------------------
 
-    def observed(self) -> Observed:
+    def observed(self, scope: Scope = EVERYTHING) -> Observed:
         """The sweep, and of the moving subjects the details that `look` would read."""
         gaps = self.case.get("gaps", {})
 
@@ -536,9 +547,9 @@ class Story:
             forge=gap("forge") or ForgeSweep(open={p.number: p for p in self.pulls if p.state == "open"}),
             clusters={"local": gap("cluster") or ClusterSweep(workloads=workloads)},
         )
-        moving = in_motion(self.main, swept)
+        moving = in_motion(self.main, swept, scope)
         view = View(self.main, Observed(swept=swept))
-        wanted = {subject: details(view, subject) for subject in moving}
+        wanted = {subject: details(view, subject, scope.closely) for subject in moving}
         marks = [str(mark) for detail in wanted.values() for _, mark in detail.marks]
         branches = [branch for detail in wanted.values() for branch in detail.branches]
         numbers = {number for detail in wanted.values() for number in detail.pulls}

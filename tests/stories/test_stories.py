@@ -9,22 +9,40 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.explain import explanation
+from reconciler.loop import Planned
 from reconciler.planning.admission import admit
 from reconciler.planning.holds import HOLDS
+from reconciler.planning.in_motion import Scope
 from reconciler.planning.plan import make_plan
+from reconciler.report import explain, markdown
 from reconciler.report import json as json_report
-from reconciler.report import markdown
-from tests.stories.build import HERE, Story
+from reconciler.report.layout import plain
+from tests.stories.build import HERE, Story, subject_of
 
 STORIES = sorted(path.parent.name for path in HERE.glob("*/case.yaml"))
 
 
 def told(story: Story) -> dict[str, str]:
-    """The golden files of a story: its plan, or for a pull request of a person what `admit` says."""
+    """The golden files of a story: its plan, or for a pull request of a person what `admit` says.
+
+    And what `reconcile explain` answers, for the subjects that `explain` in the case names.
+    """
     if "head" in story.case:
         return {"verdicts.json": json_report.rows(admit(story.main, story.head(), story.registry_only()))}
     plan = make_plan(story.main, story.observed())
-    return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan)}
+    explained = {
+        f"explain-{key.replace('/', '-')}.txt": said(story, key) for key in story.case.get("explain", ())
+    }
+    return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan), **explained}
+
+
+def said(story: Story, key: str) -> str:
+    """What `reconcile explain MODEL ENV` prints for ENV/MODEL."""
+    subject = subject_of(key)
+    observed = story.observed(Scope(model=subject.model, closely=True))
+    planned = Planned(story.main, observed, make_plan(story.main, observed))
+    return plain(explain.blocks(explanation(planned, subject)))
 
 
 @pytest.mark.parametrize("name", STORIES)

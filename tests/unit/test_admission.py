@@ -51,13 +51,33 @@ CASE: dict[str, Any] = {
                 "verified": {"staging": "2026-03-01T09:45:00Z", "production": "2026-03-01T11:05:00Z"},
             },
             "v2": {
-                "evaluated": [{"accuracy": 0.96, "against": 1, "champion": 0.95, "interval": INTERVAL}],
+                "evaluated": [
+                    {
+                        "accuracy": 0.96,
+                        "against": 1,
+                        "champion": 0.95,
+                        "interval": INTERVAL,
+                        "at": "2026-03-02T08:00:00Z",
+                    }
+                ],
                 "verified": {"staging": "2026-03-02T09:30:00Z"},
             },
             "v3": {
                 "evaluated": [
-                    {"accuracy": 0.71, "against": 1, "champion": 0.95, "interval": [-0.27, -0.21]},
-                    {"accuracy": 0.71, "against": 2, "champion": 0.96, "interval": [-0.28, -0.22]},
+                    {
+                        "accuracy": 0.71,
+                        "against": 1,
+                        "champion": 0.95,
+                        "interval": [-0.27, -0.21],
+                        "at": "2026-03-02T08:00:00Z",
+                    },
+                    {
+                        "accuracy": 0.71,
+                        "against": 2,
+                        "champion": 0.96,
+                        "interval": [-0.28, -0.22],
+                        "at": "2026-03-02T10:00:00Z",
+                    },
                 ],
             },
             "v4": {},

@@ -17,7 +17,17 @@ IN_FLIGHT = {
                 "evaluated": [{"accuracy": 0.95}],
                 "verified": {"staging": "2026-03-01T09:45:00Z"},
             },
-            "v2": {"evaluated": [{"accuracy": 0.96, "against": 1, "champion": 0.95, "interval": [0.0, 0.02]}]},
+            "v2": {
+                "evaluated": [
+                    {
+                        "accuracy": 0.96,
+                        "against": 1,
+                        "champion": 0.95,
+                        "interval": [0.0, 0.02],
+                        "at": "2026-03-02T10:00:00Z",
+                    }
+                ]
+            },
         }
     },
     "history": [
