@@ -537,6 +537,9 @@ class Admission(Frozen):
     policy: Digest | None = None
     evidence: Digest | None = Field(default=None, description="Of the evidence file beside this Release.")
     inputs: Digest | None = Field(default=None, description="Everything the verdict depended on.")
+    judge: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")] = Field(
+        default="1", description="Version of the judge that let it in."
+    )
     rendered: Digest | None = Field(default=None, description="Of the manifests committed with this pin.")
     reason: str = Field(default="", description="Why, where it was not a promotion.")
 

@@ -93,7 +93,7 @@ def inputs_digest(
     """Everything a verdict depends on. A pull request is rebuilt, and approved anew, only when this changes."""
     return digest_of(
         "inputs",
-        judge=JUDGE,
+        judge=release.admission.judge,
         release=release.digest,
         version=release.pin.version,
         grounds=release.admission.grounds,
@@ -301,6 +301,9 @@ class _Pin:
                     code="evidence-edited", what="the evidence file is not what the registry's marks name"
                 )
             )
+        if admission.judge != JUDGE and not self.merged:
+            what = f"was judged by version {admission.judge} of the judge, and this is version {JUDGE}"
+            objections.append(Objection(code="not-ours", what=what))
         if admission.inputs != inputs:
             objections.append(
                 Objection(code="not-ours", what="admission.inputs is not the digest of what is judged here")

@@ -9,6 +9,7 @@ from reconciler.core.documents import Pin, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.plan import MarkVersion
 from reconciler.planning.admission import inputs_digest
+from reconciler.planning.judge import JUDGE
 from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
 
@@ -21,6 +22,8 @@ def with_digests(
     ``policy`` is the digest of the policy where gates were asked, and empty on other grounds.
     """
     environment = view.environment(subject)
+    judged = draft.admission.model_copy(update={"judge": JUDGE})
+    draft = draft.model_copy(update={"admission": judged})
     files = render(subject.environment, environment, subject.model, draft)
     rendered = blobs_digest(blob_ids(files))
     inputs = inputs_digest(

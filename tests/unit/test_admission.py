@@ -690,6 +690,16 @@ def test_a_later_measurement_takes_nothing_from_a_pin_that_is_on_main() -> None:
     assert codes(verdict_of(head, observed=observed)) == {"evidence-edited"}
 
 
+def test_a_new_judge_takes_nothing_from_a_pin_that_is_on_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It judges what is proposed from then on; a proposal of before is written, and approved, anew."""
+    head = proposed(PRODUCTION, 2)
+    monkeypatch.setattr("reconciler.planning.admission.JUDGE", "2")
+    verdict = admit_pin(history(BASE, head), OBSERVED, PRODUCTION)
+    assert verdict is not None
+    assert verdict.verdict == "pass"
+    assert codes(verdict_of(head)) == {"not-ours"}
+
+
 def test_verifying_it_again_upstream_takes_nothing_from_a_pin_that_is_on_main() -> None:
     """Staging has served version 2 differently since, and its mark is of that release."""
     mark = VerifiedMark(release=digest_of_version(7), at=STORY.at)

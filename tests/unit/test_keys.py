@@ -271,6 +271,7 @@ def test_the_identity_of_a_release_is_what_runs(field: str) -> None:
     assert (put(RELEASE, field, value).digest != RELEASE.digest) is part
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 @pytest.mark.parametrize("field", sorted(ServingSnapshot.model_fields))
 def test_everything_about_serving_is_part_of_a_release(field: str) -> None:
     assert put(RELEASE, f"serving.{field}", "another").digest != RELEASE.digest
