@@ -21,10 +21,10 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough test check generate lock clean
+.PHONY: help setup demo walkthrough test test-forge check generate lock clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(STAMP)  ## Make .venv with the `reconcile` command
 
@@ -60,6 +60,9 @@ walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew wh
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
+	@$(BIN)/python -m pytest -m forge tests $(TESTS)
 
 check: setup  ## Format, lint, types, layers, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .

@@ -158,10 +158,17 @@ class GiteaForge:
     ) -> int:
         if not branch_name(branch).startswith(_OURS):
             raise self._refusal(f"branch {branch} is not trueup's", f"its branches begin with {_OURS}")
-        there = self._open_on(branch)
-        if there is not None:
-            return there
-        main = self._build(branch, base, title, files)
+        for turn in range(_TURNS):
+            there = self._open_on(branch)
+            if there is not None:
+                return there
+            try:
+                main = self._build(branch, base, title, files)
+                break
+            except LostRace:  # to one who is about to open it
+                if turn + 1 == _TURNS:
+                    raise
+                self._sleep(0.1 * 2**turn)
         there = self._open_on(branch)
         if there is not None:
             return there
@@ -417,22 +424,14 @@ class GiteaForge:
 
     def _build(self, branch: str, base: str, title: str, files: tuple[FileChange, ...]) -> str:
         """The branch at a commit of ours, over our own earlier ones only; the default branch's name."""
-        for turn in range(_TURNS):
-            git = self._mirror.fetch()
-            refs, main = self._refs(git)
-            old = refs.get(f"refs/heads/{branch}", "")
-            changes = branches.brought(git, refs[main], [old] if old else [])
-            if not branches.only_by(self._account.identity, changes, old):
-                hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
-                raise self._refusal(f"branch {branch} has commits that are not trueup's", hint)
-            try:
-                self._push(git, branch, old, base, title, files)
-            except LostRace:
-                if turn + 1 == _TURNS:
-                    raise
-                self._sleep(0.1 * 2**turn)
-            else:
-                break
+        git = self._mirror.fetch()
+        refs, main = self._refs(git)
+        old = refs.get(f"refs/heads/{branch}", "")
+        changes = branches.brought(git, refs[main], [old] if old else [])
+        if not branches.only_by(self._account.identity, changes, old):
+            hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
+            raise self._refusal(f"branch {branch} has commits that are not trueup's", hint)
+        self._push(git, branch, old, base, title, files)
         return main.removeprefix("refs/heads/")
 
     def _push(
