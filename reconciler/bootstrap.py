@@ -1,8 +1,16 @@
 """From a folder and a Platform document to Readers and Writers: the only file that names concrete adapters.
 
-Called by the commands, and nothing else reads the environment: ``TRUEUP_HOME`` (state of the embedded stack,
-default ``REPOSITORY/.trueup``), ``TRUEUP_CACHE`` (what can be fetched again, default ``~/.cache/trueup``) and
-the variables that the Platform names for its registries.
+Called by the commands, and nothing else reads the environment:
+
+=====================  ===================================================================================
+``TRUEUP_HOME``        state of the embedded stack; default ``REPOSITORY/.trueup``
+``TRUEUP_CACHE``       what can be fetched again; default ``~/.cache/trueup``
+``TRUEUP_REPOSITORY``  address of the GitOps repository, where there is no clone of it
+``TRUEUP_PLATFORM``    file with the Platform that says whose credentials fetch it; default: the clone's
+``TRUEUP_TOKEN``       a person's token on the forge, for what they do there as themselves
+=====================  ===================================================================================
+
+and the variables and files that the Platform names for its registries and secrets.
 """
 # ruff: noqa: PLC0415 - an adapter, and what it imports, is loaded where it is connected
 
@@ -14,27 +22,56 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-from reconciler.core.documents import Platform
+from reconciler.core.documents import KINDS, AnyForge, ForgeEmbedded, ForgeGitea, ForgeGitHub, Platform, Secret
 from reconciler.core.errors import Terminal
-from reconciler.ports import Readers, Source, Writers
+from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter, Readers, Source, Writers
 
 if TYPE_CHECKING:
     from reconciler.adapters.embedded.cluster import EmbeddedCluster
     from reconciler.adapters.embedded.engine import EmbeddedEngine
     from reconciler.adapters.embedded.forge import EmbeddedForge
     from reconciler.adapters.folder_source import FolderSource
+    from reconciler.adapters.mirror import Credentials
 
 Clock = Callable[[], datetime]
+PLATFORM = KINDS["Platform"].example
+PERSONS_TOKEN = Secret(env="TRUEUP_TOKEN")
+
+
+class Forge(ForgeReader, ForgeWriter, ForgePerson, Protocol):
+    """Everything that can be asked of a forge."""
+
+
+class RemoteForge(Forge, Protocol):
+    """A forge elsewhere: the repository's address for Git there, and who fetches from it."""
+
+    remote: str
+    credentials: Credentials
 
 
 class Repository(NamedTuple):
-    """A clone of a GitOps repository and who works in it, as ``NAME <EMAIL>``. Empty is what is not set."""
+    """A GitOps repository, the clone of it if there is one, and who works in it, as ``NAME <EMAIL>``.
 
-    root: Path
+    Empty is what is not set.
+    """
+
+    clone: Path | None
     origin: str
     person: str
+
+    @property
+    def root(self) -> Path:
+        """The clone's folder. Terminal without one."""
+        if self.clone is None:
+            raise Terminal(
+                "needs a clone, and TRUEUP_REPOSITORY names only an address",
+                where=self.origin,
+                hint="run it in a clone, with TRUEUP_REPOSITORY unset",
+            )
+        return self.clone
 
     @property
     def name(self) -> str:
@@ -44,7 +81,14 @@ class Repository(NamedTuple):
     @property
     def home(self) -> Path:
         """State of the embedded stack. Deleting it deletes its registry, runs and servers."""
-        return Path(os.environ.get("TRUEUP_HOME") or self.root / ".trueup").absolute()
+        chosen = os.environ.get("TRUEUP_HOME")
+        if not chosen and self.clone is None:
+            raise Terminal(
+                "without a clone there is no place for the embedded stack's state",
+                where="TRUEUP_REPOSITORY",
+                hint="set TRUEUP_HOME to a folder that stays",
+            )
+        return Path(chosen or self.root / ".trueup").absolute()
 
 
 def now() -> datetime:
@@ -61,8 +105,11 @@ def cache() -> Path:
 
 
 def open_repository(start: Path) -> Repository:
-    """The repository around ``start``. Raises Terminal outside of one."""
+    """The repository around ``start``, or the one that ``TRUEUP_REPOSITORY`` names. Terminal without any."""
     start = start.resolve()
+    chosen = os.environ.get("TRUEUP_REPOSITORY")
+    if chosen:
+        return Repository(None, chosen, _person(start))
     root = _git(start, "rev-parse", "--show-toplevel")
     if not root:
         raise Terminal(
@@ -73,8 +120,12 @@ def open_repository(start: Path) -> Repository:
     origin = _git(start, "remote", "get-url", "origin")
     if origin.startswith("."):
         origin = str((Path(root) / origin).resolve())
+    return Repository(Path(root), origin, _person(start))
+
+
+def _person(start: Path) -> str:
     name, email = _git(start, "config", "user.name"), _git(start, "config", "user.email")
-    return Repository(Path(root), origin, f"{name} <{email}>" if name and email else name)
+    return f"{name} <{email}>" if name and email else name
 
 
 def folder_source(repository: Repository) -> FolderSource:
@@ -85,7 +136,7 @@ def folder_source(repository: Repository) -> FolderSource:
 
 
 def git_source(repository: Repository) -> Source:
-    """The repository as its origin has it."""
+    """The repository as its origin has it; fetched with the forge's token where origin is of that forge."""
     from reconciler.adapters.git_source import GitSource
 
     if not repository.origin:
@@ -94,6 +145,9 @@ def git_source(repository: Repository) -> Source:
             where=str(repository.root),
             hint="git remote add origin URL",
         )
+    forge = forge_of_origin(repository)
+    if forge is not None:
+        return GitSource(forge.remote, cache(), credentials=forge.credentials)
     return GitSource(repository.origin, cache())
 
 
@@ -119,7 +173,7 @@ def connect(
 
     registries = {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
     engine = embedded_engine(repository, platform, source)
-    forge = embedded_forge(repository, clock)
+    forge = connect_forge(repository, platform.forge, clock)
     clusters = {name: embedded_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
     lease = EmbeddedLease(repository.home, clock)
@@ -169,6 +223,127 @@ def embedded_forge(repository: Repository, clock: Clock = now) -> EmbeddedForge:
             hint="point origin at a bare repository: git init --bare PATH; git remote set-url origin PATH",
         )
     return EmbeddedForge(folder, repository.person, clock)
+
+
+def connect_forge(repository: Repository, named: AnyForge, clock: Clock = now) -> Forge:
+    """The forge that the Platform names, as trueup. Terminal where its secret is missing."""
+    return embedded_forge(repository, clock) if isinstance(named, ForgeEmbedded) else remote_forge(named, clock)
+
+
+def connect_as_person(repository: Repository, named: AnyForge, clock: Clock = now) -> Forge:
+    """The forge that the Platform names, as who types: by their own token, and never by trueup's."""
+    if isinstance(named, ForgeEmbedded):
+        return embedded_forge(repository, clock)
+    _require(PERSONS_TOKEN, "make one in your account's settings on the forge, and export it as TRUEUP_TOKEN")
+    return remote_forge(_by_token(named, PERSONS_TOKEN), clock)
+
+
+def remote_forge(named: ForgeGitea | ForgeGitHub, clock: Clock = now) -> RemoteForge:
+    """One case for each type of forge that is not of this machine."""
+    match named:
+        case ForgeGitea(url=url, repository=name, token=token):
+            from reconciler.adapters.forges.gitea import GiteaForge
+
+            _require(token)
+            return GiteaForge(
+                url, name, lambda: secret(token), token_from=str(token), cache=cache(), clock=clock
+            )
+        case ForgeGitHub():
+            raise Terminal("the forge github is not connected yet", where=PLATFORM, hint="use type: gitea")
+
+
+def forge_of_origin(repository: Repository, clock: Clock = now) -> RemoteForge | None:
+    """The forge with whose token origin is fetched; None where Git's own set-up does.
+
+    Who fetches must know it before the repository is there, so it is not main's Platform that is asked, but
+    the file ``TRUEUP_PLATFORM`` or the working tree's. That one may be anybody's: the token goes to origin,
+    and only where that is the address of the forge it belongs to. Who has not trueup's secret (a person's
+    shell) fetches with their own token, or as their ``git fetch`` does.
+    """
+    if not repository.origin.startswith(("http://", "https://")):
+        return None
+    platform = platform_here(repository)
+    if platform is None or isinstance(platform.forge, ForgeEmbedded):
+        return None
+    named: ForgeGitea | ForgeGitHub = platform.forge
+    if not _is_set(_identity(named)):
+        if not _is_set(PERSONS_TOKEN):
+            return None
+        named = _by_token(named, PERSONS_TOKEN)
+    forge = remote_forge(named, clock)
+    return forge if _place(forge.remote) == _place(repository.origin) else None
+
+
+def platform_here(repository: Repository) -> Platform | None:
+    """The Platform of ``TRUEUP_PLATFORM`` or the working tree; None without a file, Terminal if wrong."""
+    from reconciler.core.strict_yaml import read
+    from reconciler.core.validation import validate
+
+    chosen = os.environ.get("TRUEUP_PLATFORM")
+    if not chosen and (repository.clone is None or not (repository.clone / PLATFORM).is_file()):
+        return None
+    path = Path(chosen) if chosen else repository.root / PLATFORM
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        hint = "TRUEUP_PLATFORM names a copy of environments/platform.yaml"
+        raise Terminal(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    found = validate(Platform, read(content, str(path)))
+    if isinstance(found, Platform):
+        return found
+    line, what, hint = found[0]
+    raise Terminal(what, where=f"{path}:{line}", hint=hint)
+
+
+def secret(place: Secret) -> str:
+    """What is at ``place`` now: a mounted file may be renewed. Terminal where there is nothing."""
+    if place.env:
+        value = os.environ.get(place.env, "").strip()
+        problem, hint = "is not set", f"export {place.env}, or name a mounted file in {PLATFORM}"
+    else:
+        hint = f"mount it for this user, or name an environment variable in {PLATFORM}"
+        try:
+            value, problem = Path(str(place.file)).read_text(encoding="utf-8").strip(), "is empty"
+        except (OSError, UnicodeDecodeError) as error:
+            value, problem = "", f"cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
+    if not value:
+        raise Terminal(f"the secret {place} {problem}", where=PLATFORM, hint=hint)
+    return value
+
+
+def _require(place: Secret, hint: str = "") -> None:
+    """Say now, and not in the middle of a tick, that a secret is missing."""
+    try:
+        secret(place)
+    except Terminal as missing:
+        raise Terminal(missing.what, where=missing.where, hint=hint or missing.hint) from None
+
+
+def _is_set(place: Secret) -> bool:
+    try:
+        return bool(secret(place))
+    except Terminal:
+        return False
+
+
+def _identity(named: ForgeGitea | ForgeGitHub) -> Secret:
+    """The secret by which trueup is who it is there."""
+    if isinstance(named, ForgeGitHub) and named.app is not None:
+        return named.app.private_key
+    assert named.token is not None  # one of the two is there: the document says so
+    return named.token
+
+
+def _by_token(named: ForgeGitea | ForgeGitHub, token: Secret) -> ForgeGitea | ForgeGitHub:
+    app = {"app": None} if isinstance(named, ForgeGitHub) else {}
+    return named.model_copy(update={"token": token, **app})
+
+
+def _place(url: str) -> tuple[str, str, int | None, str]:
+    """What two addresses of one repository share. A user's name is no part of it."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/").removesuffix(".git").lower()
 
 
 def step_environment(repository: Repository, platform: Platform) -> dict[str, str]:

@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def gitea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
-    """A real forge with its administrator's token. Skipped where it cannot be built; on CI that is a failure."""
+    """A real forge with its administrator's token. Skipped where it cannot be built; on CI that fails."""
     with ExitStack() as stack:
         try:
             server = stack.enter_context(running(tmp_path_factory.mktemp("gitea") / "server"))

@@ -11,7 +11,7 @@ from reconciler.cli.options import Format, Number, Output
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
-    from reconciler.adapters.embedded.forge import EmbeddedForge
+    from reconciler.bootstrap import Forge
 
 pr = typer.Typer(name="pr", rich_markup_mode=None, help="Pull requests: look, approve, merge.")
 
@@ -27,10 +27,17 @@ def _group(context: typer.Context) -> None:
         console.write(f"{context.get_help()}\n")
 
 
-def _forge(context: typer.Context) -> EmbeddedForge:
-    from reconciler.bootstrap import embedded_forge
+def _forge(context: typer.Context) -> Forge:
+    from reconciler.bootstrap import connect_as_person
 
-    return embedded_forge(Session.of(context).repository)
+    session = _session(context)
+    return connect_as_person(session.repository, session.forge)
+
+
+def _session(context: typer.Context) -> Session:
+    """One for a whole command."""
+    session: Session = context.meta.setdefault("session", Session.of(context))
+    return session
 
 
 @pr.command("list")
@@ -38,7 +45,8 @@ def list_(context: typer.Context, output: Output = Format.text) -> None:
     """List the open pull requests, whoever opened them."""
     from reconciler.report import json, pulls
 
-    found = [pull for _, pull in sorted(_forge(context).sweep().open.items())]
+    forge = _forge(context)
+    found = [forge.get(number) for number in sorted(forge.sweep().open)]
     console.write(json.rows(found)) if output is Format.json else console.show(pulls.table(found))
 
 
@@ -79,7 +87,7 @@ def open_(
     from reconciler import bootstrap
     from reconciler.core.errors import Terminal
 
-    repository = Session.of(context).repository
+    repository = _session(context).repository
     name = branch or bootstrap.local_branch(repository)
     if not name:
         raise Terminal("no branch is checked out", hint="name one: reconcile pr open BRANCH")
@@ -93,7 +101,8 @@ def approve(context: typer.Context, number: Number) -> None:
     """Approve the present head of a pull request, as you."""
     head = _forge(context).approve(number)
     console.write(f"approved #{number} at {head[:7]}\n")
-    console.note(SECURES_NOTHING)
+    if _session(context).forge.type == "embedded":
+        console.note(SECURES_NOTHING)
 
 
 @pr.command()

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from reconciler.bootstrap import Repository
     from reconciler.core.base import Subject
     from reconciler.core.desired import DesiredState
-    from reconciler.core.documents import Platform
+    from reconciler.core.documents import AnyForge, Platform
     from reconciler.ports import Readers, Source, Writers
-
-PLATFORM = "environments/platform.yaml"
 
 
 class Session:
@@ -53,6 +51,8 @@ class Session:
     @property
     def platform(self) -> Platform:
         """Raises Terminal where its document is wrong: another platform would be worse than none."""
+        from reconciler.bootstrap import PLATFORM
+
         wrong = next((p for p in self.main.problems if p.path == PLATFORM and p.severity == "error"), None)
         if wrong is not None:
             from reconciler.core.errors import Terminal
@@ -65,6 +65,17 @@ class Session:
         from reconciler import bootstrap
 
         return bootstrap.connect(self.repository, self.platform, self.source, tell=console.note)
+
+    @cached_property
+    def forge(self) -> AnyForge:
+        """Which forge has the pull requests. Where a token is sent, only main says."""
+        from reconciler import bootstrap
+        from reconciler.core.documents import ForgeEmbedded
+
+        here = bootstrap.platform_here(self.repository)
+        if here is not None and isinstance(here.forge, ForgeEmbedded):
+            return here.forge
+        return self.platform.forge
 
     @property
     def readers(self) -> Readers:

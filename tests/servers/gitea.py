@@ -55,7 +55,7 @@ def cached() -> Path:
 
 
 def build() -> Path:
-    """:func:`cached` with everything in it. Minutes the first time; whoever comes second waits for the first."""
+    """:func:`cached` with everything in it. Minutes the first time; who comes second waits for the first."""
     folder = cached()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -107,7 +107,16 @@ def running(folder: Path) -> Iterator[Gitea]:
     with log:
         _run(command, "migrate")
         made = _run(
-            [*command, "admin", "user", "create", "--username", "root", "--password", secrets.token_urlsafe(16)],
+            [
+                *command,
+                "admin",
+                "user",
+                "create",
+                "--username",
+                "root",
+                "--password",
+                secrets.token_urlsafe(16),
+            ],
             *("--email", "root@example.org", "--admin", "--must-change-password=false"),
             *("--access-token", "--access-token-scopes", "all"),
         )

@@ -115,7 +115,8 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "NO_COLOR", "FORCE_COLOR", "TRUEUP_HOME", "TRUEUP_DEBUG"):
+    trueups = ("TRUEUP_HOME", "TRUEUP_DEBUG", "TRUEUP_TOKEN", "TRUEUP_PLATFORM", "TRUEUP_REPOSITORY")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "NO_COLOR", "FORCE_COLOR", *trueups):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TRUEUP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("reconciler.adapters.mlflow_registry.MlflowRegistry", FakeRegistry)
@@ -351,6 +352,40 @@ def test_a_platform_that_does_not_parse_connects_to_nothing(clone: Clone, capsys
     clone.push("platform: the cloud")
     assert run(["history", "staging/digits"]) == 1
     assert capsys.readouterr().err.startswith("error: environments/platform.yaml:3: ")
+
+
+def test_where_a_token_is_sent_only_main_says(clone: Clone, capsys: Said) -> None:
+    from reconciler.cli.session import Session
+
+    text = (
+        "apiVersion: trueup.dev/v1\nkind: Platform\n"
+        "forge: {type: gitea, url: 'https://HOST', repository: ml/models, token: {env: FORGE_TOKEN}}\n"
+    )
+    clone.write("environments/platform.yaml", text.replace("HOST", "git.example"))
+    clone.push("the forge")
+    clone.write("environments/platform.yaml", text.replace("HOST", "evil.example"))
+    assert getattr(Session(clone.root).forge, "url", "") == "https://git.example"
+    assert run(["pr", "list"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "error: environments/platform.yaml: the secret $TRUEUP_TOKEN is not set\nhint: make one in your account"
+    )
+
+
+def test_a_repository_by_its_address_needs_no_clone(
+    released: Clone, capsys: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["history", "staging/digits", "--output", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("TRUEUP_REPOSITORY", str(released.origin))
+    monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
+    assert run(["history", "staging/digits", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert run(["pr", "list"]) == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert run(["validate"]) == 1
+    assert "needs a clone" in capsys.readouterr().err
 
 
 def test_a_registry_whose_variable_is_not_set(
