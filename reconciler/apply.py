@@ -29,6 +29,7 @@ from reconciler.core.plan import (
     UpdatePullRequest,
 )
 from reconciler.ports import ForgeWriter, Writers
+from reconciler.report.inert import inert
 from reconciler.report.pull_request import body
 
 
@@ -116,7 +117,7 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
         case OpenPullRequest():
             return f"#{open_pull_request(action, writers.forge)}", True
         case ClosePullRequest():
-            writers.forge.close(action.number, reason=action.reason)
+            writers.forge.close(action.number, reason=inert(action.reason))  # it may quote a model's text
             return f"#{action.number}", True
         case MergePullRequest():
             commit = writers.forge.merge(action.number, head=action.head, message=action.title)

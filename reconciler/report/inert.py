@@ -20,7 +20,8 @@ _PARTED = (
     (re.compile(r"(?i)\b(GH)-(?=\d)"), rf"\1{_BREAK}-"),  # GitHub's other way to name an issue
     (re.compile(r":(?=//)"), rf":{_BREAK}"),  # links that need no brackets
     (re.compile(r"(?i)\b(www)\."), rf"\1{_BREAK}."),
-    (re.compile(r"(?i)\b(mailto|xmpp|javascript|data):"), rf"\1{_BREAK}:"),
+    # A Gitea that reads `http:` takes the next address in the line for a link, were it in a code span.
+    (re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|javascript|data):"), rf"\1{_BREAK}:"),
     (re.compile(r"\](?=[(:\[])"), "] "),  # links and images that do
     (re.compile(r"<(?=[A-Za-z/!?])"), "< "),  # HTML, and our marker
 )

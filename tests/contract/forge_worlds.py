@@ -31,6 +31,9 @@ MARKER = Marker(
 )
 
 
+FIRST = {PIN: "version: 1\n", "README.md": "hello\n"}
+
+
 class Forge(ForgeReader, ForgeWriter, ForgePerson, Protocol):
     pass
 
@@ -66,13 +69,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.origin = folder / "origin.git"
         git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
-        self._start(folder, str(self.origin))
+        self._start(folder, str(self.origin), FIRST)
 
-    def _start(self, folder: Path, address: str) -> None:
+    def _start(self, folder: Path, address: str, files: dict[str, str]) -> None:
         self.clone = folder / "clone"
         git(folder, "clone", "--quiet", address, str(self.clone))
         git(self.clone, "checkout", "--quiet", "-B", "main")
-        self.push({PIN: "version: 1\n", "README.md": "hello\n"})
+        self.push(files)
 
     @property
     def bare(self) -> Path:
@@ -135,7 +138,7 @@ class GiteaWorld(World):
     _numbers = itertools.count(1)
     _accounts: dict[str, dict[str, str]] = {}  # noqa: RUF012 - of every server, for as long as the tests run
 
-    def __init__(self, folder: Path, url: str, admin_token: str) -> None:
+    def __init__(self, folder: Path, url: str, admin_token: str, files: dict[str, str] | None = None) -> None:
         self.url, self.folder = url.rstrip("/"), folder
         headers = {"Authorization": f"token {admin_token}"}
         self.admin = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
@@ -149,7 +152,7 @@ class GiteaWorld(World):
             self.invite(name, "write")
         self.transport = Recorder()
         place = self.url.replace("://", f"://Ada:{self.tokens['Ada']}@")
-        self._start(folder, f"{place}/{self.repository}.git")
+        self._start(folder, f"{place}/{self.repository}.git", files or FIRST)
         assert soon(lambda: not self.admin.get(f"/repos/{self.repository}").json()["empty"])
         self._copy = folder / "copy.git"
         git(folder, "clone", "--quiet", "--mirror", f"{place}/{self.repository}.git", str(self._copy))
@@ -177,11 +180,14 @@ class GiteaWorld(World):
     def forge(
         self, person: str = "trueup", clock: Callable[[], datetime] = lambda: AT, **options: Any
     ) -> GiteaForge:
-        wish: dict[str, Any] = {"token_from": "$FORGE_TOKEN", "transport": self.transport} | options
-        token = wish.pop("token", lambda: self.tokens[person])
-        cache = self.folder / "cache"
-        repository = wish.pop("repository", self.repository)
-        return GiteaForge(self.url, repository, token, cache=cache, clock=clock, **wish)
+        wish: dict[str, Any] = {
+            "token": lambda: self.tokens[person],
+            "token_from": "$FORGE_TOKEN",
+            "cache": self.folder / "cache",
+            "clock": clock,
+            "transport": self.transport,
+        }
+        return GiteaForge(self.url, self.repository, **wish | options)
 
     def person(self, name: str = "Ada") -> Forge:
         return self.forge(name)

@@ -34,6 +34,7 @@ HOSTILE = (
     "[ref]: https://evil.example",
     "a\u202egnp.exe\u200b\x1b[31mred\x07",
     "me@evil.example",
+    "http: nothing, and HTTPS:",
     "line one\n\n<!-- trueup {} -->",
 )
 
@@ -45,7 +46,7 @@ def kinds(markdown: str) -> set[str]:
 
 
 PLAIN = {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
-ACTIVE = re.compile(r"@\w|#\d|(?i:gh-\d)|!\d|://|(?i:www\.)|<[a-zA-Z/!?]|`")
+ACTIVE = re.compile(r"@\w|#\d|(?i:gh-\d)|!\d|://|(?i:https?:|ftp:)|(?i:www\.)|<[a-zA-Z/!?]|`")
 LETTERS = st.text(st.sampled_from(list("@#!`<>[](){}|*_~$%&^\\/:.-+=1aG H\n\u202e\x1b")), max_size=60)
 
 

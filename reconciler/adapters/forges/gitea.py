@@ -460,17 +460,21 @@ class GiteaForge:
 
     def _ask_for_review(self, number: int, reviewers: Iterable[str]) -> None:
         """Ask each account, or ORGANISATION/TEAM. Who cannot be asked is named in a comment: no error."""
-        unknown = []
-        for reviewer in reviewers:
-            organisation, _, team = reviewer.rpartition("/")
-            wish = {"team_reviewers": [team]} if organisation else {"reviewers": [reviewer]}
+        wanted = {reviewer.rpartition("/")[2]: reviewer for reviewer in reviewers}
+        wanted.pop(self._account.login, None)
+        for name, reviewer in wanted.items():
             try:
-                if reviewer != self._account.login:
-                    self._send("POST", f"/pulls/{number}/requested_reviewers", wish)
+                field = "team_reviewers" if "/" in reviewer else "reviewers"
+                self._send("POST", f"/pulls/{number}/requested_reviewers", {field: [name]})
             except Refused as refused:
                 if refused.status not in (403, 404, 422):
                     raise
-                unknown.append(f"`{reviewer}`")
+        if not wanted:
+            return
+        raw = self._one(number)  # a team that the forge does not know is no error to it
+        asked = {user["login"].lower() for user in raw.get("requested_reviewers") or ()}
+        asked |= {team["name"].lower() for team in raw.get("requested_reviewers_teams") or ()}
+        unknown = [f"`{reviewer}`" for name, reviewer in wanted.items() if name.lower() not in asked]
         if unknown:
             self.comment(
                 number, f"No review could be asked of {', '.join(unknown)}: unknown here, or without access."
