@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough test test-forge check generate lock clean
+.PHONY: help setup demo walkthrough pictures test test-forge check generate lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -45,6 +45,7 @@ $(STAMP):
 	@touch $@
 
 # The demo runs from the wheel that a user would install, beside the dependencies that .venv has already.
+# FORGE=gitea tells it with pull requests on a real Gitea, for a browser to look at; needs Go and gcc once.
 demo: setup  ## Tell the whole story on this machine, from training to rollback (about 3 minutes)
 	@rm -rf .demo/wheel
 	@$(UV) build --quiet --wheel --no-build-isolation --out-dir .demo/wheel
@@ -52,11 +53,14 @@ demo: setup  ## Tell the whole story on this machine, from training to rollback 
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(.demo/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	@$(UV) pip install --quiet --offline --no-deps --python .demo/venv/bin/python .demo/wheel/*.whl
-	@.demo/venv/bin/python demo/story.py $(DEMO)
+	@.demo/venv/bin/python demo/story.py $(if $(FORGE),--forge $(FORGE)) $(DEMO)
 
 walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew what the README quotes of it
 	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
 	@$(BIN)/python demo/quote.py
+
+pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (needs Chromium)
+	@$(MAKE) demo FORGE=gitea DEMO="--pictures docs"
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)

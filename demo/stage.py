@@ -86,6 +86,20 @@ class Story:
         self.run(f"git commit --quiet --all --message {shlex.quote(message)}")
         self.run(f"git push --quiet origin {branch}")
 
+    def revert(self) -> None:
+        """Take the last change on main back."""
+        self.run("git revert --no-edit HEAD")
+        self.run("git push --quiet origin main")
+
+    def settle_in(self) -> None:
+        """What a stage needs before the story begins."""
+
+    def picture(self, name: str, page: str) -> None:
+        """Where there are pages to look at: one of them, for docs/."""
+
+    def linger(self) -> None:
+        """Where there is something to look at that ends with the story: not yet."""
+
     def until(self, pattern: str, *, why: str, within: float = 300) -> str:
         """Let `reconcile --watch` tick until a tick prints ``pattern``; ticks that only wait are not shown.
 

@@ -1,6 +1,6 @@
 """`make demo`: one model from YAML to production and back, told with trueup's own commands.
 
-    python demo/story.py [--folder FOLDER] [--transcript FILE]
+    python demo/story.py [--folder FOLDER] [--transcript FILE] [--forge gitea [--pictures FOLDER]]
 
 Everything happens below FOLDER, which is emptied first: a repository made by `reconcile init --example`, its
 bare origin, and the embedded stack. The stack is stopped at the end, however the story ends.
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +41,7 @@ def beginning(story: Story) -> None:
     )
     story.run("reconcile init models --example")
     story.enter("models")
+    story.settle_in()
     story.say(
         "The shipped environments watch a new release for minutes. For a demonstration seconds must do: a "
         "visible commit says so, and the gates stay as they are."
@@ -95,7 +97,9 @@ def better(story: Story) -> None:
     story.until(
         r"open-pull-request .*production", why="version 2 is verified in staging and proposed for production"
     )
-    story.run(f"reconcile pr approve {pull_request(story, 'production')}")
+    number = pull_request(story, "production")
+    story.picture("promotion", f"pulls/{number}")
+    story.run(f"reconcile pr approve {number}")
     story.until(r"trueup\.verified\.production", why="version 2 is verified in production")
 
 
@@ -112,8 +116,7 @@ def worse(story: Story) -> None:
     story.say(
         "Reverting the commit makes the version that already serves the candidate again. Nothing is left to do."
     )
-    story.run("git revert --no-edit HEAD")
-    story.run("git push --quiet origin main")
+    story.revert()
     story.run("reconcile --dry-run")
 
 
@@ -163,6 +166,7 @@ def ending(story: Story) -> None:
     story.say("And at one instant, while version 2 was there: on what evidence, by which pull request?")
     story.run(f"reconcile history production/digits --at {instant_of_version(story, history, '2')}")
     story.run("reconcile status")
+    story.picture("pull-requests", "pulls?state=closed")
 
 
 CHAPTERS: tuple[Callable[[Story], None], ...] = (
@@ -233,6 +237,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE.parent / ".demo" / "scratch")
     parser.add_argument("--transcript", type=Path, help="Write the story there as a Markdown page.")
+    parser.add_argument("--forge", choices=("embedded", "gitea"), default="embedded")
+    parser.add_argument("--pictures", type=Path, help="Write pictures of Gitea's pages there, by Chromium.")
     arguments = parser.parse_args()
 
     folder: Path = arguments.folder.absolute()
@@ -241,26 +247,41 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(HERE / "ask.py", folder)
-    story = Story(folder, environment_of(folder))
     signal.signal(signal.SIGTERM, interrupted)
     # In the background a shell ignores Ctrl-C, and so would the watches that the story ends by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     try:
-        for chapter in CHAPTERS:
-            chapter(story)
+        with stage(folder, arguments) as story:
+            tell(story)
+            if arguments.transcript:
+                arguments.transcript.write_text(settle(story.markdown(TITLE, ABOUT), folder))
+            print(f"\nThat took {time.monotonic() - begun:.0f} seconds.", end=" ")
+            print(f"The repository is {story.folder}: look around.")
+            story.linger()
     except StoryError as error:
         print(f"\nerror: {error}\nhint: everything is still in {folder}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    return 0
+
+
+def tell(story: Story) -> None:
+    try:
+        for chapter in CHAPTERS:
+            chapter(story)
     finally:
         if (story.folder / ".trueup").exists():
             story.run("reconcile local stop")
-    if arguments.transcript:
-        arguments.transcript.write_text(settle(story.markdown(TITLE, ABOUT), folder))
-    print(f"\nThat took {time.monotonic() - begun:.0f} seconds. The repository is {story.folder}: look around.")
-    return 0
+
+
+def stage(folder: Path, arguments: argparse.Namespace) -> AbstractContextManager[Story]:
+    if arguments.forge == "embedded":
+        return nullcontext(Story(folder, environment_of(folder)))
+    from forge import on_gitea
+
+    return on_gitea(folder, environment_of(folder), arguments.pictures)
 
 
 def environment_of(folder: Path) -> dict[str, str]:

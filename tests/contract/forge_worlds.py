@@ -18,6 +18,7 @@ from reconciler.adapters.forges.gitea import GiteaForge
 from reconciler.core.observed import Marker
 from reconciler.core.plan import FileChange
 from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter
+from tests.servers.gitea import Gitea
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BRANCH = "trueup/promote/staging/digits"
@@ -138,10 +139,9 @@ class GiteaWorld(World):
     _numbers = itertools.count(1)
     _accounts: dict[str, dict[str, str]] = {}  # noqa: RUF012 - of every server, for as long as the tests run
 
-    def __init__(self, folder: Path, url: str, admin_token: str, files: dict[str, str] | None = None) -> None:
-        self.url, self.folder = url.rstrip("/"), folder
-        headers = {"Authorization": f"token {admin_token}"}
-        self.admin = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
+    def __init__(self, folder: Path, server: Gitea, files: dict[str, str] | None = None) -> None:
+        self.server, self.url, self.folder = server, server.url, folder
+        self.admin = server.admin()
         self.tokens = self._accounts.setdefault(self.url, {})
         owner = self.admin.get("/user").json()["login"]
         self.repository = f"{owner}/r{next(self._numbers)}-{os.getpid()}"
@@ -159,13 +159,7 @@ class GiteaWorld(World):
 
     def token(self, name: str) -> str:
         if name not in self.tokens:
-            email, password = f"{name.lower()}@example.org", "P4ssword!x"
-            wish = {"username": name, "email": email, "password": password, "must_change_password": False}
-            assert self.admin.post("/admin/users", json=wish).status_code in (201, 422)  # there already
-            scopes = ["read:user", "write:repository", "write:issue"]
-            path = f"{self.url}/api/v1/users/{name}/tokens"
-            made = httpx.post(path, auth=(name, password), json={"name": f"{os.getpid()}", "scopes": scopes})
-            self.tokens[name] = made.raise_for_status().json()["sha1"]
+            self.tokens[name] = self.server.account(name)
         return self.tokens[name]
 
     def invite(self, name: str, permission: str) -> None:

@@ -44,7 +44,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "embedded":
         return World(tmp_path)
     server = request.getfixturevalue("gitea")
-    return GiteaWorld(tmp_path, server.url, server.token)
+    return GiteaWorld(tmp_path, server)
 
 
 embedded_alone = pytest.mark.parametrize("world", ["embedded"], indirect=True)

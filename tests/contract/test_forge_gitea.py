@@ -27,7 +27,7 @@ pytestmark = pytest.mark.forge
 
 @pytest.fixture
 def world(gitea: Gitea, tmp_path: Path) -> GiteaWorld:
-    return GiteaWorld(tmp_path, gitea.url, gitea.token)
+    return GiteaWorld(tmp_path, gitea)
 
 
 def api(world: GiteaWorld, person: str, method: str, path: str, wish: Any = None) -> Any:

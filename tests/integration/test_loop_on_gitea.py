@@ -29,7 +29,7 @@ class OnGitea(World):
 
     def __init__(self, folder: Path, server: Gitea, files: Mapping[str, str]) -> None:
         super().__init__({}, at=datetime.now(UTC))
-        self.there = GiteaWorld(folder, server.url, server.token, dict(files))
+        self.there = GiteaWorld(folder, server, dict(files))
         self.forge = self.there.forge(clock=self.clock)  # type: ignore[assignment]
         self.repository = GitSource(  # type: ignore[assignment]
             self.forge.remote, folder / "cache", credentials=self.forge.credentials

@@ -18,19 +18,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-from urllib.error import URLError
-from urllib.request import urlopen
+from typing import Any, NamedTuple
+
+import httpx
 
 MODULE = "code.gitea.io/gitea"
 TOOLS = Path(__file__).parent / "tools" / "gitea"
 BUILD = ("-trimpath", "-tags", "sqlite sqlite_unlock_notify", "-ldflags", "-s -w")
 SHOWN = ("templates", "options", "public")
 """Folders of the sources that a running Gitea reads."""
+BROWSER_TOOLS = ("node@22.23.3", "pnpm@10.33.0")
+"""What makes the pages' style sheets; Gitea's own lock names the rest."""
 PATIENCE = 60.0
 
 
@@ -39,10 +42,29 @@ class UnavailableError(Exception):
 
 
 class Gitea(NamedTuple):
-    """A Gitea that runs, and its administrator's token."""
+    """A Gitea that runs, its administrator's token, and the password of everybody else."""
 
     url: str
     token: str
+    password: str
+
+    def admin(self) -> httpx.Client:
+        """For calls below ``/api/v1``."""
+        headers = {"Authorization": f"token {self.token}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=30)
+
+    def account(self, name: str) -> str:
+        """A token of a new account, with the scopes that trueup asks for."""
+        wish = {"username": name, "email": f"{name.lower()}@example.org", "password": self.password}
+        with self.admin() as admin:
+            admin.post("/admin/users", json=wish | {"must_change_password": False}).raise_for_status()
+        made = httpx.post(
+            f"{self.url}/api/v1/users/{name}/tokens",
+            auth=(name, self.password),
+            json={"name": "trueup", "scopes": ["read:user", "write:repository", "write:issue"]},
+            timeout=30,
+        )
+        return str(made.raise_for_status().json()["sha1"])
 
 
 def cached() -> Path:
@@ -73,6 +95,31 @@ def build() -> Path:
             _go("build", *BUILD, "-o", str(folder / "gitea.unfinished"), MODULE)
             (folder / "gitea.unfinished").rename(folder / "gitea")
     return folder
+
+
+def dress() -> bool:
+    """Make the style sheets and scripts of Gitea's pages, which its sources lack. False where there is no npm.
+
+    A browser shows its pages without them too, only plainly. About a minute, once; 600 MB meanwhile.
+    """
+    static = cached() / "static" / "public" / "assets"
+    if (static / ".vite").exists():
+        return True
+    if not shutil.which("npm"):
+        return False
+    with tempfile.TemporaryDirectory() as scratch:
+        sources, tools = Path(scratch) / "gitea", Path(scratch) / "tools"
+        shutil.copytree(_go("list", "-m", "-f", "{{.Dir}}", MODULE), sources, copy_function=shutil.copyfile)
+        tools.mkdir()
+        _run(["npm", "install", "--no-save", "--prefix", str(tools), *BROWSER_TOOLS])
+        env = {**os.environ, "PATH": f"{tools}/node_modules/.bin{os.pathsep}{os.environ['PATH']}", "CI": "true"}
+        _run(["pnpm", "install", "--frozen-lockfile", "--ignore-scripts"], cwd=sources, env=env)
+        _run(["pnpm", "exec", "vite", "build"], cwd=sources, env=env | {"ENABLE_SOURCEMAP": "false"})
+        made = sources / "public" / "assets"
+        for name in ("js", "css", "fonts", ".vite"):  # the last one is what Gitea looks for
+            if (made / name).exists():
+                shutil.copytree(made / name, static / name, dirs_exist_ok=True)
+    return True
 
 
 def _go(*command: str, first: tuple[str, ...] = ()) -> str:
@@ -127,7 +174,7 @@ def running(folder: Path) -> Iterator[Gitea]:
         )
         try:
             _until_ready(process, url, folder / "gitea.log")
-            yield Gitea(url, token[0])
+            yield Gitea(url, token[0], secrets.token_urlsafe(9))
         finally:
             process.terminate()
             try:
@@ -137,10 +184,11 @@ def running(folder: Path) -> Iterator[Gitea]:
                 process.wait()
 
 
-def _run(command: list[str], *arguments: str) -> str:
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+def _run(command: list[str], *arguments: str, **how: Any) -> str:
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, **how)
     if done.returncode:
-        raise RuntimeError(f"gitea {arguments[0]} failed: {done.stdout}{done.stderr}")
+        said = f"{done.stdout}{done.stderr}".strip()[-1000:]
+        raise RuntimeError(f"{Path(command[0]).name} failed: {said}")
     return done.stdout
 
 
@@ -148,10 +196,11 @@ def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urlopen(f"{url}/api/v1/version", timeout=5):
+            if httpx.get(f"{url}/api/v1/version", timeout=5).is_success:
                 return
-        except (URLError, OSError):
-            time.sleep(0.05)
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
     raise RuntimeError(f"Gitea did not start: {log.read_text()[-2000:]}")
 
 
