@@ -60,7 +60,7 @@ walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew wh
 	@$(BIN)/python demo/quote.py
 
 pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (needs Chromium)
-	@$(MAKE) demo FORGE=gitea DEMO="--pictures docs"
+	@$(MAKE) demo FORGE=gitea DEMO="--pictures docs/pictures"
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)

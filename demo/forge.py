@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "ml/models"
+ADMISSION = "trueup/admission"
 SIZE = (1280, 1500)
 """Of a picture, in pixels."""
 
@@ -59,8 +60,19 @@ class GiteaStory(Story):
         self.run("git diff --unified=0 --no-prefix")
         self.run(f"git remote set-url origin {self.address}.git")
         super().commit("platform: pull requests on Gitea")
-        self._call("POST", "/branch_protections", rule_name="main", enable_push=False)
-        self.say("From here on main is protected: nobody pushes to it, and trueup merges what it has judged.")
+        self._call(
+            "POST",
+            "/branch_protections",
+            rule_name="main",
+            enable_push=False,
+            enable_status_check=True,
+            status_check_contexts=[ADMISSION],
+        )
+        self.say(
+            "From here on main is protected: nobody pushes to it, and what is merged needs the check "
+            f"{ADMISSION}. Trueup publishes it on its own pull requests; on those of people a CI job does, by "
+            "`reconcile admit`."
+        )
 
     def commit(self, message: str, *, branch: str = "main") -> None:
         if branch != "main":
@@ -101,6 +113,9 @@ class GiteaStory(Story):
         self.run(change)
         self.run(f"git push --quiet origin {branch}")
         number = self.run("reconcile pr open").strip().removeprefix("#")
+        self.run("reconcile admit")
+        head = self.ask("git rev-parse HEAD").strip()
+        self._call("POST", f"/statuses/{head}", context=ADMISSION, state="success", description="admitted")
         self.run(f"reconcile pr merge {number}")
         self.run("git switch --quiet main")
         self.run("git pull --quiet")

@@ -17,6 +17,7 @@ and the variables and files that the Platform names for its registries and secre
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,8 +68,8 @@ class Repository(NamedTuple):
         """The clone's folder. Terminal without one."""
         if self.clone is None:
             raise Terminal(
-                "needs a clone, and TRUEUP_REPOSITORY names only an address",
-                where=self.origin,
+                "needs a clone, and this names only an address",
+                where="TRUEUP_REPOSITORY",
                 hint="run it in a clone, with TRUEUP_REPOSITORY unset",
             )
         return self.clone
@@ -218,7 +219,7 @@ def embedded_forge(repository: Repository, clock: Clock = now) -> EmbeddedForge:
     if not repository.origin or not folder.is_dir():
         raise Terminal(
             "the embedded forge keeps its pull requests in origin, and that is no repository on this machine: "
-            f"{repository.origin or 'there is none'}",
+            f"{re.sub('//[^/@]*@', '//', repository.origin) or 'there is none'}",
             where="environments/platform.yaml",
             hint="point origin at a bare repository: git init --bare PATH; git remote set-url origin PATH",
         )
@@ -280,9 +281,9 @@ def platform_here(repository: Repository) -> Platform | None:
     from reconciler.core.validation import validate
 
     chosen = os.environ.get("TRUEUP_PLATFORM")
-    if not chosen and (repository.clone is None or not (repository.clone / PLATFORM).is_file()):
-        return None
-    path = Path(chosen) if chosen else repository.root / PLATFORM
+    path = Path(chosen) if chosen else (repository.clone or Path()) / PLATFORM
+    if not chosen and (repository.clone is None or path.is_symlink() or not path.is_file()):
+        return None  # where a link leads is nothing of the repository's, and an error would quote it
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -166,6 +166,11 @@ class GiteaWorld(World):
         path = f"/repos/{self.repository}/collaborators/{name}"
         self.admin.put(path, json={"permission": permission}).raise_for_status()
 
+    def protect(self, **rules: Any) -> None:
+        """Nobody pushes to main, not even the administrator merges against these rules."""
+        wish = {"rule_name": "main", "enable_push": False, "block_admin_merge_override": True, **rules}
+        self.admin.post(f"/repos/{self.repository}/branch_protections", json=wish).raise_for_status()
+
     @property
     def bare(self) -> Path:
         git(self._copy, "fetch", "--quiet", "--prune", "origin")

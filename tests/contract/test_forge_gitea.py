@@ -137,19 +137,8 @@ def test_what_is_as_it_should_be_is_not_written(world: GiteaWorld) -> None:
 # --- protection and approvals -----------------------------------------------------------------------------
 
 
-def protect(world: GiteaWorld, **rules: Any) -> None:
-    path = f"/repos/{world.repository}/branch_protections"
-    world.admin.post(path, json={"rule_name": "main", "enable_push": False, **rules}).raise_for_status()
-
-
 def test_a_protected_branch_is_merged_into_once_it_allows_it(world: GiteaWorld) -> None:
-    protect(
-        world,
-        required_approvals=1,
-        enable_status_check=True,
-        status_check_contexts=["trueup/admission"],
-        block_admin_merge_override=True,
-    )
+    world.protect(required_approvals=1, enable_status_check=True, status_check_contexts=["trueup/admission"])
     forge = world.forge()
     number = propose(forge, world.rev("main"))
     head = forge.get(number).head

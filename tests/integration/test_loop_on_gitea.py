@@ -48,7 +48,8 @@ def world(gitea: Gitea, tmp_path: Path) -> OnGitea:
     return OnGitea(tmp_path, gitea, files)
 
 
-def test_from_training_to_production_by_pull_requests_that_are_there(world: OnGitea) -> None:
+def test_from_training_to_production_through_a_branch_that_admission_protects(world: OnGitea) -> None:
+    world.there.protect(enable_status_check=True, status_check_contexts=["trueup/admission"])
     ran = converge(world, limit=40)
     assert not ran.last.holds, ran.story
     assert not ran.last.gaps
@@ -60,6 +61,10 @@ def test_from_training_to_production_by_pull_requests_that_are_there(world: OnGi
     ]
     assert {pull.closed_by for pull in merged} == {"trueup"}
     assert sorted(approval.by for approval in merged[1].approvals) == ["Ada", "Grace"]
+    for pull in merged:
+        shown = {check.name: check.state for check in pull.checks or ()}
+        assert shown["trueup/admission"] == "success"
+        assert {"trueup/accuracy", "trueup/parity"} <= shown.keys()
     assert sorted(ran.done.values())[-1] == 1, "no action is done twice"
     world.there.transport.calls.clear()
     assert not tick(world).planned.plan.actions

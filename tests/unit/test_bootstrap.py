@@ -167,6 +167,21 @@ def test_without_any_platform_git_fetches_as_it_is_set_up(tmp_path: Path) -> Non
         assert bootstrap.forge_of_origin(Repository(clone, "https://git.example/ml/models.git", "")) is None
 
 
+def test_a_link_in_the_working_tree_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("do-not-quote-me\n")
+    link = platform(tmp_path)
+    link.unlink()
+    link.symlink_to(tmp_path / "secret")
+    assert bootstrap.platform_here(Repository(tmp_path, "https://git.example/ml/models.git", "")) is None
+
+
+def test_an_origin_with_a_password_is_not_shown(tmp_path: Path) -> None:
+    repository = Repository(tmp_path, "https://ci:planted-secret@git.example/ml/models.git", "")
+    with pytest.raises(Terminal, match=r"no repository on this machine: https://git\.example/ml") as told:
+        bootstrap.embedded_forge(repository, clock)
+    assert "planted-secret" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
