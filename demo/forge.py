@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "ml/models"
 ADMISSION = "trueup/admission"
-SIZE = (1280, 1500)
-"""Of a picture, in pixels."""
+WIDTH = 1280
 
 
 class GiteaStory(Story):
@@ -86,13 +85,14 @@ class GiteaStory(Story):
     def until(self, pattern: str, *, why: str, within: float = 120) -> str:
         return super().until(pattern, why=why, within=3 * within)  # a call over HTTP is not a call of Git
 
-    def picture(self, name: str, page: str) -> None:
+    def picture(self, name: str, page: str, height: int) -> None:
         if self.pictures is None:
             return
-        size = ",".join(map(str, SIZE))
+        self.ask("reconcile")  # the tick that publishes checks
+        self.pictures.mkdir(parents=True, exist_ok=True)
         command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         options = [
-            f"--window-size={size}",
+            f"--window-size={WIDTH},{height}",
             "--virtual-time-budget=5000",
             f"--user-data-dir={self.folder}.browser",
         ]

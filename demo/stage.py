@@ -94,8 +94,8 @@ class Story:
     def settle_in(self) -> None:
         """What a stage needs before the story begins."""
 
-    def picture(self, name: str, page: str) -> None:
-        """Where there are pages to look at: one of them, for docs/."""
+    def picture(self, name: str, page: str, height: int) -> None:
+        """Where there are pages to look at: so much of one of them, for docs/."""
 
     def linger(self) -> None:
         """Where there is something to look at that ends with the story: not yet."""

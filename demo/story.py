@@ -98,7 +98,7 @@ def better(story: Story) -> None:
         r"open-pull-request .*production", why="version 2 is verified in staging and proposed for production"
     )
     number = pull_request(story, "production")
-    story.picture("promotion", f"pulls/{number}")
+    story.picture("promotion", f"pulls/{number}", height=2200)
     story.run(f"reconcile pr approve {number}")
     story.until(r"trueup\.verified\.production", why="version 2 is verified in production")
 
@@ -166,7 +166,7 @@ def ending(story: Story) -> None:
     story.say("And at one instant, while version 2 was there: on what evidence, by which pull request?")
     story.run(f"reconcile history production/digits --at {instant_of_version(story, history, '2')}")
     story.run("reconcile status")
-    story.picture("pull-requests", "pulls?state=closed")
+    story.picture("pull-requests", "pulls?state=closed", height=1000)
 
 
 CHAPTERS: tuple[Callable[[Story], None], ...] = (
