@@ -82,9 +82,6 @@ class GiteaStory(Story):
     def revert(self) -> None:
         self._by_pull_request("git revert --no-edit --mainline 1 HEAD")
 
-    def until(self, pattern: str, *, why: str, within: float = 120) -> str:
-        return super().until(pattern, why=why, within=3 * within)  # a call over HTTP is not a call of Git
-
     def picture(self, name: str, page: str, height: int) -> None:
         if self.pictures is None:
             return
