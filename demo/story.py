@@ -166,7 +166,7 @@ def ending(story: Story) -> None:
     story.say("And at one instant, while version 2 was there: on what evidence, by which pull request?")
     story.run(f"reconcile history production/digits --at {instant_of_version(story, history, '2')}")
     story.run("reconcile status")
-    story.picture("pull-requests", "pulls?state=closed", height=1000)
+    story.picture("pull-requests", "pulls?state=closed", height=900)
 
 
 CHAPTERS: tuple[Callable[[Story], None], ...] = (

@@ -235,8 +235,12 @@ def connect_as_person(repository: Repository, named: AnyForge, clock: Clock = no
     """The forge that the Platform names, as who types: by their own token, and never by trueup's."""
     if isinstance(named, ForgeEmbedded):
         return embedded_forge(repository, clock)
-    _require(PERSONS_TOKEN, "make one in your account's settings on the forge, and export it as TRUEUP_TOKEN")
+    require_persons_token()
     return remote_forge(_by_token(named, PERSONS_TOKEN), clock)
+
+
+def require_persons_token() -> None:
+    _require(PERSONS_TOKEN, "make one in your account's settings on the forge, and export it as TRUEUP_TOKEN")
 
 
 def remote_forge(named: ForgeGitea | ForgeGitHub, clock: Clock = now) -> RemoteForge:

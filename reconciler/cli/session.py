@@ -68,13 +68,15 @@ class Session:
 
     @cached_property
     def forge(self) -> AnyForge:
-        """Which forge has the pull requests. Where a token is sent, only main says."""
+        """Which forge has the pull requests, for a person. Where their token is sent, only main says."""
         from reconciler import bootstrap
         from reconciler.core.documents import ForgeEmbedded
 
         here = bootstrap.platform_here(self.repository)
         if here is not None and isinstance(here.forge, ForgeEmbedded):
-            return here.forge
+            return here.forge  # it has no token, and nothing need be fetched to know it
+        if here is not None:
+            bootstrap.require_persons_token()  # rather than fail to fetch without it
         return self.platform.forge
 
     @property

@@ -354,7 +354,9 @@ def test_a_platform_that_does_not_parse_connects_to_nothing(clone: Clone, capsys
     assert capsys.readouterr().err.startswith("error: environments/platform.yaml:3: ")
 
 
-def test_where_a_token_is_sent_only_main_says(clone: Clone, capsys: Said) -> None:
+def test_where_a_token_is_sent_only_main_says(
+    clone: Clone, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from reconciler.cli.session import Session
 
     text = (
@@ -364,11 +366,12 @@ def test_where_a_token_is_sent_only_main_says(clone: Clone, capsys: Said) -> Non
     clone.write("environments/platform.yaml", text.replace("HOST", "git.example"))
     clone.push("the forge")
     clone.write("environments/platform.yaml", text.replace("HOST", "evil.example"))
-    assert getattr(Session(clone.root).forge, "url", "") == "https://git.example"
     assert run(["pr", "list"]) == 1
     assert capsys.readouterr().err.startswith(
         "error: environments/platform.yaml: the secret $TRUEUP_TOKEN is not set\nhint: make one in your account"
     )
+    monkeypatch.setenv("TRUEUP_TOKEN", "adas")
+    assert getattr(Session(clone.root).forge, "url", "") == "https://git.example"
 
 
 def test_a_repository_by_its_address_needs_no_clone(

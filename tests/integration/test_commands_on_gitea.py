@@ -1,0 +1,92 @@
+"""The commands on a real Gitea: people by their own token, trueup without a clone, and no token seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.main import run
+from tests.contract.forge_worlds import GiteaWorld
+from tests.doubles.documents import environment, model, shipped
+from tests.servers.gitea import Gitea
+
+pytestmark = pytest.mark.forge
+
+Said = pytest.CaptureFixture[str]
+
+
+def platform(world: GiteaWorld, token: Path) -> str:
+    return f"""\
+apiVersion: trueup.dev/v1
+kind: Platform
+forge:
+  type: gitea
+  url: {world.url}
+  repository: {world.repository}
+  token: {{file: {token}}}
+"""
+
+
+@pytest.fixture
+def world(gitea: Gitea, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GiteaWorld:
+    files = shipped() | environment("staging") | model("digits", "staging")
+    made = GiteaWorld(tmp_path, gitea, files)
+    made.push({"environments/platform.yaml": platform(made, tmp_path / "token")})
+    for name in ("TRUEUP_TOKEN", "TRUEUP_PLATFORM", "TRUEUP_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TRUEUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(made.clone)
+    return made
+
+
+def test_people_open_approve_merge_and_close_as_themselves(
+    world: GiteaWorld, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    assert run(["pr", "list"]) == 1
+    assert "hint: make one in your account's settings" in capsys.readouterr().err
+    monkeypatch.setenv("TRUEUP_TOKEN", world.tokens["Ada"])
+    world.push({"README.md": "better\n"}, "better")
+    assert run(["pr", "open", "better", "--title", "A better README"]) == 0
+    assert run(["pr", "approve", "1"]) == 1
+    assert "pull request 1 is by Ada, who cannot approve it" in capsys.readouterr().err
+    monkeypatch.setenv("TRUEUP_TOKEN", world.tokens["Grace"])
+    assert run(["pr", "approve", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("approved #1 at ")
+    assert "secure nothing" not in err
+    assert run(["pr", "list"]) == 0
+    listed = capsys.readouterr().out.splitlines()[-1].split()
+    assert (listed[:2], listed[-4:]) == (["#1", "Ada"], ["yes", "A", "better", "README"])
+    assert "Grace" in listed
+    assert run(["pr", "show", "1"]) == 0
+    assert "+better" in capsys.readouterr().out
+    assert run(["pr", "merge", "1"]) == 0
+    assert world.show("main:README.md") == "better"
+    world.push({"README.md": "worse\n"}, "worse")
+    assert run(["pr", "open", "worse", "--title", "A worse one"]) == 0
+    assert run(["pr", "close", "2", "--reason", "no"]) == 0
+    assert world.forge().get(2).closed_by == "Grace"
+    out, err = capsys.readouterr()
+    assert not any(token in out + err for token in world.tokens.values())
+
+
+def test_trueup_needs_no_clone_and_reads_its_token_from_a_file(
+    world: GiteaWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "platform.yaml").write_text(platform(world, tmp_path / "token"))
+    monkeypatch.chdir(empty)
+    monkeypatch.setenv("TRUEUP_REPOSITORY", world.forge().remote)
+    monkeypatch.setenv("TRUEUP_PLATFORM", str(tmp_path / "platform.yaml"))
+    assert run(["--dry-run"]) == 1, "without its token a private repository cannot be fetched"
+    capsys.readouterr()
+    (tmp_path / "token").write_text(f"{world.tokens['trueup']}\n")
+    assert run(["--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "submit-workflow  train-digits-" in out
+    assert "0 gaps" in out
+    assert list(empty.iterdir()) == []
+    assert world.tokens["trueup"] not in out + err
