@@ -6,9 +6,15 @@ Properties are searched briefly and always along the same path; for long with
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import cluster as kubernetes
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -22,3 +28,16 @@ settings.load_profile("default")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every process below inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.Cluster]:
+    """A Kubernetes control plane. Skipped where it cannot be built or run; on CI that is a failure."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(kubernetes.running(tmp_path_factory.mktemp("cluster") / "servers"))
+        except kubernetes.UnavailableError as unavailable:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(unavailable))
+        yield server

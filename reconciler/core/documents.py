@@ -150,10 +150,13 @@ class ClusterEmbedded(Frozen):
 
 
 class ClusterKubernetes(Frozen):
-    """A Kubernetes cluster; environments name the namespaces."""
+    """A Kubernetes cluster. What trueup applies there stays in namespaces of the list."""
 
     type: Literal["kubernetes"]
     context: KubeContext = None
+    namespaces: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Where trueup looks and writes; environments name one of them each."
+    )
 
 
 def _type(value: Any) -> str:
