@@ -203,6 +203,11 @@ REFUSALS: dict[str, tuple[Answer, type[TrueupError], str]] = {
         Refused,
         "spec.x.*this cluster's version",
     ),
+    "unknown field of an apply": (
+        no(500, "", "failed to create typed patch object (ml/d): .spec.x: field not declared in schema"),
+        Refused,
+        "spec.x.*this cluster's version",
+    ),
     "webhook": (
         no(403, "Forbidden", 'admission webhook "policy.example.org" denied the request: no'),
         Refused,

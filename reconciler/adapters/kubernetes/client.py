@@ -15,6 +15,7 @@ a certificate that is not trusted, 3xx          Terminal
 every other 4xx                                 :class:`Refused`, a Terminal that keeps status and reason
 404                                             of these :class:`Missing`, or :class:`NotInstalled` where
                                                 the server has no such kind of object
+500 of an apply, the schema has no such field   of these, as 400 is for every other write
 409, it exists                                  of these :class:`AlreadyThere`
 409, a field belongs to another manager         of these :class:`Conflict`, which names the owners
 ==============================================  =======================================================
@@ -252,7 +253,9 @@ class KubernetesClient:
         what = message or f"{call} is answered with status {status}"
         if status == 410 and "continue" in request.query:
             raise _Expired(what, where=self.where)
-        if status == 429 or status >= 500:
+        # The one answer that only its text tells apart.
+        misfit = status == 500 and not reason and "failed to create typed patch object" in message
+        if (status == 429 or status >= 500) and not misfit:
             after = _retry_after(answer)
             free = f"not before {show_instant(self._clock() + after)}" if after else "it is tried again"
             raise Retryable(f"{call} failed with status {status}: {what}", where=self.where, hint=free)
@@ -303,6 +306,7 @@ def _refusal(status: int, reason: str, details: Object, message: str) -> tuple[t
         return AlreadyThere, ""
     return Refused, {
         400: "the manifest has a field that this cluster's version does not know",
+        500: "the manifest has a field that this cluster's version does not know",
         401: "the token or certificate is wrong or expired: log in again, or renew the ServiceAccount's token",
         403: "grant that verb on that resource to the account that trueup uses",
         413: "the object is larger than the server takes",

@@ -35,6 +35,7 @@ from reconciler.adapters.kubernetes.client import (
 )
 from reconciler.adapters.kubernetes.fields import (
     ANNOTATION_APPLIED,
+    applied_at,
     applied_before,
     as_served,
     changed,
@@ -248,8 +249,12 @@ class KubernetesCluster:
             force = True
             served = self._client.apply(kind, namespace, body, dry_run=True, force=True)
         applied = as_served(body, served)
-        if live is not None and applied_before(live) == applied and not any(changed(applied, live)):
-            return None
+        before = applied_before(live) if live is not None else None
+        if before is not None and live is not None:
+            if scaled(live):
+                before["spec"].pop("replicas", None)
+            if before == applied and not any(changed(applied, live)):
+                return None
         body["metadata"].setdefault("annotations", {})[ANNOTATION_APPLIED] = canonical_json(applied)
         return _Trial(kind, body, force)
 
@@ -307,13 +312,18 @@ def _annotation(item: Object, name: str) -> str:
     return str((item["metadata"].get("annotations") or {}).get(name, ""))
 
 
+def _rendered(item: Object) -> str:
+    """The digest of the manifests that it was applied with, whatever its annotation says by now."""
+    return _annotation(applied_before(item) or {"metadata": {}}, ANNOTATION_RENDERED)
+
+
 def _main(objects: Iterable[Object]) -> Object | None:
-    """The workload; the youngest where a new one takes over from another."""
+    """The workload; the one applied last where a new one takes over from another."""
     kinds = {kind.name for kind in WORKLOADS}
     found = [
         item for item in objects if item["kind"] in kinds and not item["metadata"].get("deletionTimestamp")
     ]
-    return max(found, key=lambda item: str(item["metadata"]["creationTimestamp"]), default=None)
+    return max(found, key=applied_at, default=None)
 
 
 def _health(main: Object | None, objects: list[Object], listed: _Listed) -> Condition:
@@ -332,7 +342,7 @@ def _old(main: Object | None, objects: list[Object], health: str) -> list[Object
     return [
         item
         for item in objects
-        if _annotation(item, ANNOTATION_RENDERED) != _annotation(main, ANNOTATION_RENDERED)
+        if _rendered(item) != _rendered(main)
         and not item["metadata"].get("deletionTimestamp")
         and (item["kind"] not in kinds or health == "Healthy")
     ]

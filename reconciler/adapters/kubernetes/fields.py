@@ -46,8 +46,20 @@ def changed(applied: Any, live: Any, path: str = "") -> Iterator[tuple[str, str]
                 yield place, "gone"
             else:
                 yield from changed(item, there, place)
-    elif applied != live:
+    elif applied != live and not _same_quantity(path, applied, live):
         yield path, json.dumps(live, ensure_ascii=False)[:60]
+
+
+def _same_quantity(path: str, applied: Any, live: Any) -> bool:
+    """Rollouts are not normalised by the server; their controller writes ``1024Mi`` back as ``1Gi``."""
+    if ".resources." not in path:
+        return False
+    from kubernetes.utils.quantity import parse_quantity
+
+    try:
+        return bool(parse_quantity(applied) == parse_quantity(live))
+    except ValueError:
+        return False
 
 
 def _pairs(wanted: list[Any], live: list[Any]) -> Iterator[tuple[Any, Any]]:
@@ -144,7 +156,7 @@ def _owns(entry: Object, path: str) -> bool:
     """Whether FieldsV1 of a manager has the field at a path like ``.spec.containers[name="server"].image``."""
     fields: Any = entry.get("fieldsV1") or {}
     rest = path
-    while rest:
+    while rest and (fields or rest == path):  # what has no fields of its own is owned as a whole
         step = next((name for name in fields if name != "." and _step(rest, name) is not None), None)
         if step is None:
             return False

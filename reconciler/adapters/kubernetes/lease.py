@@ -3,7 +3,7 @@
 :mod:`reconciler.bootstrap` makes it where the Platform names a Kubernetes cluster. Every write names the
 resourceVersion that was read, so of two at once the server refuses the later. A thread renews it while it is
 held. A holder that died is succeeded when its last renewal is older than the lease's duration: machines' clocks
-are compared, and where they differ by more, two reconcilers may work at once, which costs work and nothing else.
+are compared; where they differ by more, two reconcilers may work at once, which costs work and nothing else.
 """
 
 from __future__ import annotations
