@@ -150,7 +150,11 @@ class ClusterEmbedded(Frozen):
 
 
 class ClusterKubernetes(Frozen):
-    """A Kubernetes cluster. What trueup applies there stays in namespaces of the list."""
+    """A Kubernetes cluster. What trueup applies there stays in the namespaces of the list.
+
+    Reconcilers keep each other out by a Lease beside Argo's workflows; without Argo it is in the first
+    namespace of the first Kubernetes cluster, by name.
+    """
 
     type: Literal["kubernetes"]
     context: KubeContext = None

@@ -35,6 +35,7 @@ from reconciler.adapters.kubernetes.client import (
 )
 from reconciler.adapters.kubernetes.fields import (
     ANNOTATION_APPLIED,
+    Drift,
     applied_at,
     applied_before,
     as_served,
@@ -359,8 +360,8 @@ def _workload(subject: tuple[str, str], namespace: str, objects: list[Object], l
     found = _health(main, objects, listed)
     old = _old(main, objects, found.health)
     sets = listed.sets.get(main["metadata"]["uid"], ()) if main else ()
-    drifted = [sentence for item in objects if item not in old for sentence in drift(item)]
-    drifted += [f"{name_of(item)} is of an earlier release" for item in old]
+    drifts = [found for item in objects if item not in old for found in drift(item)]
+    drifts += [Drift(f"{name_of(item)} is of an earlier release") for item in old]
     service = next((item for item in objects if item["kind"] == "Service"), None)
     said = main or objects[0]
     return Workload(
@@ -376,7 +377,8 @@ def _workload(subject: tuple[str, str], namespace: str, objects: list[Object], l
         serving=_serving(main, sets, objects, listed),
         endpoint=_endpoint(service) if service else "",
         objects=tuple(sorted(map(name_of, objects))),
-        drifted=tuple(drifted),
+        drifted=tuple(each.sentence for each in drifts),
+        drifted_since=min((each.since for each in drifts if each.since), default=None),
     )
 
 

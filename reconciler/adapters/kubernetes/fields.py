@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.adapters.kubernetes.client import FIELD_MANAGER, Object
 
@@ -87,17 +87,25 @@ def applied_before(live: Object) -> Object | None:
     return value if isinstance(value, dict) else None
 
 
-def drift(live: Object) -> Iterator[str]:
-    """A sentence for each field that is not as it was applied, with who wrote it where that is known."""
+class Drift(NamedTuple):
+    """One field that is not as it was applied: a sentence, and since when if that is known."""
+
+    sentence: str
+    since: datetime | None = None
+
+
+def drift(live: Object) -> Iterator[Drift]:
+    """Each field that is not as it was applied, with who wrote it where that is known."""
     applied = applied_before(live)
     if applied is None:
-        yield f"{name_of(live)}: what was applied is not recorded"
+        yield Drift(f"{name_of(live)}: what was applied is not recorded")
         return
     for path, now in changed(applied, live):
         if path == ".spec.replicas" and scaled(live):
             continue
-        manager = writer(live, path)
-        yield f"{name_of(live)}{path} is {now}" + (f", by {manager}" if manager else "")
+        by = _writer(live, path)
+        sentence = f"{name_of(live)}{path} is {now}" + (f", by {by['manager']}" if by else "")
+        yield Drift(sentence, instant(by["time"]) if by and by.get("time") else None)
 
 
 def name_of(live: Object) -> str:
@@ -114,13 +122,12 @@ def scaled(live: Object) -> bool:
     )
 
 
-def writer(live: Object, path: str) -> str:
-    """The other manager that owns a field, the latest if there are several; empty if nobody does."""
+def _writer(live: Object, path: str) -> Object | None:
+    """The entry of the other manager that owns a field, the latest if there are several."""
     others = [
         entry for entry in _managers(live) if entry.get("manager") != FIELD_MANAGER and _owns(entry, path)
     ]
-    latest = max(others, key=lambda entry: str(entry.get("time", "")), default=None)
-    return str(latest["manager"]) if latest else ""
+    return max(others, key=lambda entry: str(entry.get("time", "")), default=None)
 
 
 def may_take_back(live: Object, owners: tuple[tuple[str, str], ...]) -> bool:

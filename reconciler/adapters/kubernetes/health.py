@@ -66,7 +66,7 @@ def _deployment(deployment: Object, sets: Sequence[Object]) -> Condition:
     progressing, available = conditions.get("Progressing", {}), conditions.get("Available", {})
     if deployment["spec"].get("paused"):
         since = instant(progressing["lastUpdateTime"]) if progressing else applied_at(deployment)
-        return Condition("Paused", since, "spec.paused is set: `kubectl rollout resume` goes on")
+        return Condition("Paused", since, "spec.paused is set")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return Condition(
             "Degraded", instant(progressing["lastTransitionTime"]), _said(conditions, "Progressing")
@@ -131,9 +131,7 @@ def _paused(rollout: Object, found: tuple[str, ...]) -> Condition:
         said = f"{_step(rollout)}a pause of {step['duration']} since {show_instant(since)}"
         return Condition("Progressing", since, said)
     why = ", ".join(sorted(reasons)) or "spec.paused is set"
-    name, namespace = rollout["metadata"]["name"], rollout["metadata"]["namespace"]
-    ask = f"`kubectl argo rollouts promote {name} -n {namespace}` goes on, `abort` takes it back"
-    return Condition("Paused", since, "; ".join((f"{_step(rollout)}{why}", *found, ask)), found)
+    return Condition("Paused", since, "; ".join((f"{_step(rollout)}{why}", *found)), found)
 
 
 def _present_step(rollout: Object) -> Object:
