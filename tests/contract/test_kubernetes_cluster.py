@@ -311,6 +311,46 @@ def test_a_rollout_takes_over_from_a_deployment(stage: Stage) -> None:
     assert stage.now().objects == ("Rollout/digits", "Service/digits")
 
 
+@pytest.mark.parametrize("kind", WORKLOADS, ids=lambda kind: kind.name)
+def test_scaling_up_is_no_failure_and_too_few_are(stage: Stage, kind: Kind) -> None:
+    target = {"apiVersion": kind.api_version, "kind": kind.name, "name": "digits"}
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": stage.metadata("digits", "one"),
+        "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9},
+    }
+    strategy = {"strategy": {"canary": {"maxUnavailable": 0}}} if kind is ROLLOUT else {}
+    workload = stage.workload(kind, "one", ready=False, progressDeadlineSeconds=30, **strategy)
+    del workload["spec"]["replicas"]
+
+    def scale(replicas: int) -> None:
+        manager = "--field-manager=kube-controller-manager"
+        stage.patch(kind.plural, {"spec": {"replicas": replicas}}, "--subresource=scale", manager)
+
+    stage.apply(workload, scaler)
+    scale(2)
+    until(lambda: stage.kubectl("get", "pods", "-o=name").count("pod/") == 2)
+    stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=yes")
+    stage.healthy("one")
+    scale(4)
+    until(lambda: stage.kubectl("get", "pods", "-o=name").count("pod/") == 4)
+    live: list[Any] = []
+
+    def is_short() -> bool:
+        live[:] = [stage.client.get(kind, stage.namespace, "digits")]
+        found = {each["type"]: each["status"] for each in live[0]["status"]["conditions"]}
+        return found["Available"] == "False"
+
+    until(is_short, 10)
+    scaling = stage.now()
+    assert (scaling.health, scaling.serving, scaling.drifted) == ("Healthy", "one", ())
+    stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=no")
+    assert stage.became("Degraded").serving == ""
+    stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=yes")
+    stage.healthy("one")
+
+
 # --- whose field it is ------------------------------------------------------------------------------------
 
 

@@ -332,7 +332,17 @@ def _health(main: Object | None, objects: list[Object], listed: _Listed) -> Cond
         newest = max(instant(item["metadata"]["creationTimestamp"]) for item in objects)
         return Condition("Missing", newest, f"there is no workload, only {', '.join(map(name_of, objects))}")
     uid = main["metadata"]["uid"]
-    return condition(main, listed.sets.get(uid, ()), listed.runs.get(uid, ()))
+    return condition(main, listed.sets.get(uid, ()), listed.runs.get(uid, ()), _enough(main, objects))
+
+
+def _enough(main: Object, objects: list[Object]) -> int | None:
+    """The minReplicas of the workload's autoscaler, if it has one of ours."""
+    for item in objects:
+        if item["kind"] == "HorizontalPodAutoscaler":
+            target = item["spec"]["scaleTargetRef"]
+            if (target["kind"], target["name"]) == (main["kind"], main["metadata"]["name"]):
+                return int(item["spec"].get("minReplicas") or 1)
+    return None
 
 
 def _old(main: Object | None, objects: list[Object], health: str) -> list[Object]:

@@ -9,6 +9,7 @@ Healthy may mean an earlier template          the ReplicaSet that serves must ca
 conditions lag behind the phase               a Rollout's phase, ``abort`` and pause decide, not conditions
 an unready pod makes a Rollout Progressing    once it was rolled out, unavailable is Degraded here
 a timed pause is Paused                       it ends by itself: Progressing, and the message says so
+scaling up makes it unavailable at once       with an autoscaler, what counts is its minReplicas
 ============================================  ===========================================================
 """
 
@@ -52,16 +53,21 @@ def serving(workload: Object, sets: Sequence[Object]) -> str:
     return release_of(min(trusted or ready, key=_revision)) if ready else ""
 
 
-def condition(workload: Object, sets: Sequence[Object], runs: Sequence[Object]) -> Condition:
-    """Of a Deployment or Rollout, with the ReplicaSets and AnalysisRuns that it owns."""
+def condition(
+    workload: Object, sets: Sequence[Object], runs: Sequence[Object], enough: int | None = None
+) -> Condition:
+    """Of a Deployment or Rollout, with the ReplicaSets and AnalysisRuns that it owns.
+
+    ``enough``: how many available pods an autoscaler asks for at least; None where there is none.
+    """
     if str(workload.get("status", {}).get("observedGeneration", "")) != str(workload["metadata"]["generation"]):
         return Condition("Progressing", applied_at(workload), _UNSEEN)
     if workload["kind"] == "Rollout":
-        return _rollout(workload, sets, runs)
-    return _deployment(workload, sets)
+        return _rollout(workload, sets, runs, enough)
+    return _deployment(workload, sets, enough)
 
 
-def _deployment(deployment: Object, sets: Sequence[Object]) -> Condition:
+def _deployment(deployment: Object, sets: Sequence[Object], enough: int | None) -> Condition:
     conditions = _conditions(deployment)
     progressing, available = conditions.get("Progressing", {}), conditions.get("Available", {})
     if deployment["spec"].get("paused"):
@@ -81,14 +87,14 @@ def _deployment(deployment: Object, sets: Sequence[Object]) -> Condition:
         said = f"{counts}, {_count(status, 'availableReplicas')} available"
         refused = _said(conditions, "ReplicaFailure") if "ReplicaFailure" in conditions else ""
         return Condition("Progressing", applied_at(deployment), f"{said}: {refused}" if refused else said)
-    if available["status"] != "True":
+    if _too_few(deployment, available, enough):
         return Condition("Degraded", instant(available["lastTransitionTime"]), _said(conditions, "Available"))
     # The reason is written once, when the rollout is complete.
     done = max(instant(progressing["lastUpdateTime"]), instant(available["lastTransitionTime"]))
     return Condition("Healthy", done)
 
 
-def _rollout(rollout: Object, sets: Sequence[Object], runs: Sequence[Object]) -> Condition:
+def _rollout(rollout: Object, sets: Sequence[Object], runs: Sequence[Object], enough: int | None) -> Condition:
     status, conditions = rollout["status"], _conditions(rollout)
     phase, said = status.get("phase", ""), str(status.get("message", ""))
     present = status.get("currentPodHash", "")
@@ -108,10 +114,11 @@ def _rollout(rollout: Object, sets: Sequence[Object], runs: Sequence[Object]) ->
         return _paused(rollout, found)
     here = next((each for each in sets if each["metadata"]["labels"].get(POD_HASH) == present), None)
     if present == status.get("stableRS") and here is not None and release_of(here) == release_of(rollout):
-        if phase == "Healthy":
-            return Condition("Healthy", _last(conditions, ("Healthy", "Completed", "Available"), rollout))
-        if conditions.get("Available", {}).get("status") == "False" and _was_completed(conditions):
+        completed = conditions.get("Completed", {}).get("status") == "True"
+        if completed and _too_few(rollout, conditions.get("Available", {}), enough):
             return Condition("Degraded", _last(conditions, "Available"), _said(conditions, "Available"))
+        if phase == "Healthy" or (completed and enough is not None):
+            return Condition("Healthy", _last(conditions, ("Healthy", "Completed", "Available"), rollout))
     return Condition(
         "Progressing", applied_at(rollout), f"{_step(rollout)}{said or 'the release is rolled out'}"
     )
@@ -168,8 +175,10 @@ def failing(run: Object) -> Iterator[str]:
         yield f"{said}{at} ({phase.lower()})" + (f"; {wanted}" if wanted else "")
 
 
-def _was_completed(conditions: dict[str, Object]) -> bool:
-    return bool(conditions.get("Completed", {}).get("status") == "True")
+def _too_few(workload: Object, available: Object, enough: int | None) -> bool:
+    """Whether fewer pods are available than must be, by the workload's own terms or its autoscaler's."""
+    short = available.get("status") == "False"
+    return short and (enough is None or _count(workload["status"], "availableReplicas") < enough)
 
 
 def _conditions(workload: Object) -> dict[str, Object]:
