@@ -38,7 +38,9 @@ from reconciler.core.observed import (
     LABEL_MODEL,
     Workload,
 )
+from reconciler.planning.renderers import RENDERERS, render
 from tests.servers.cluster import READY, Cluster, until
+from tests.unit.test_renderers import environment, release
 
 pytestmark = pytest.mark.cluster
 DEPLOYMENT, ROLLOUT = WORKLOADS
@@ -433,6 +435,31 @@ def test_what_an_autoscaler_scales_is_no_drift(stage: Stage) -> None:
     live = stage.client.get(DEPLOYMENT, stage.namespace, "digits")
     assert live is not None
     assert live["spec"]["replicas"] == 4
+
+
+def test_handing_the_replicas_to_an_autoscaler_keeps_them(stage: Stage) -> None:
+    stage.apply(stage.workload(DEPLOYMENT, "one", replicas=3))
+    stage.healthy("one")
+    workload = stage.workload(DEPLOYMENT, "two")
+    del workload["spec"]["replicas"]
+    assert stage.apply(workload)
+    live = stage.client.get(DEPLOYMENT, stage.namespace, "digits")
+    assert live is not None
+    assert live["spec"]["replicas"] == 3
+    assert not stage.apply(workload)
+    assert stage.healthy("two").drifted == ()
+
+
+@pytest.mark.parametrize("renderer", sorted(RENDERERS))
+def test_what_a_renderer_makes_is_accepted_and_no_drift(stage: Stage, renderer: str) -> None:
+    rendered = release(renderer=renderer)
+    manifests = render("staging", environment(namespace=stage.namespace), "digits", rendered)
+    subject = {"environment": "staging", "model": "digits", "namespace": stage.namespace}
+    assert stage.cluster.apply(**subject, manifests=manifests)
+    workload = stage.healthy(rendered.digest)
+    assert (workload.release, workload.drifted) == (rendered.digest, ())
+    assert len(workload.objects) == len(manifests)
+    assert not stage.cluster.apply(**subject, manifests=manifests)
 
 
 def test_what_a_release_no_longer_names_is_deleted(stage: Stage) -> None:

@@ -13,7 +13,8 @@ apply does not delete what is no longer named   an object of an earlier release 
                                                 next apply; a workload only when its successor is healthy
 a half-made apply looks made                    every object is tried first (dry run), and the workload, which
                                                 carries the release, is written last
-an autoscaler writes spec.replicas              no drift, and left out of what is applied
+an autoscaler writes spec.replicas              no drift, and left out of what is applied; what we applied
+                                                stays until it does, or the server would fall back to one
 lists are not read at one instant               a workload is Progressing until its ReplicaSet is there too
 a kind whose CRD is not installed               an empty list; an error only where one is to be applied
 ==============================================  ========================================================
@@ -241,6 +242,8 @@ class KubernetesCluster:
                 raise Retryable(what, where=self._client.where, hint="it is applied again when it is gone")
             if scaled(live):
                 body["spec"].pop("replicas", None)
+            elif "replicas" in (applied_before(live) or {}).get("spec", {}):
+                body["spec"].setdefault("replicas", live["spec"]["replicas"])
         force = False
         try:
             served = self._client.apply(kind, namespace, body, dry_run=True)
@@ -372,8 +375,10 @@ def _workload(subject: tuple[str, str], namespace: str, objects: list[Object], l
     sets = listed.sets.get(main["metadata"]["uid"], ()) if main else ()
     drifts = [found for item in objects if item not in old for found in drift(item)]
     drifts += [Drift(f"{name_of(item)} is of an earlier release") for item in old]
-    service = next((item for item in objects if item["kind"] == "Service"), None)
     said = main or objects[0]
+    services = [item for item in objects if item["kind"] == "Service"]
+    # Beside it, a canary with a mesh has one for each of its two releases.
+    service = min(services, key=lambda item: len(item["metadata"]["name"]), default=None)
     return Workload(
         environment=subject[0],
         model=subject[1],
