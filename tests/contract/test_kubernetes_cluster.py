@@ -290,9 +290,8 @@ def test_a_rolled_out_release_that_turns_unready_is_degraded(stage: Stage) -> No
     stage.apply(stage.rollout("one"))
     before = stage.healthy("one")
     stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=no")
-    degraded = stage.became("Degraded")
+    degraded = stage.until(lambda w: (w.health, w.serving) == ("Degraded", ""))
     assert degraded.since >= before.since
-    assert degraded.serving == ""
     stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=yes")
     assert stage.healthy("one").since >= degraded.since
 
@@ -348,7 +347,7 @@ def test_scaling_up_is_no_failure_and_too_few_are(stage: Stage, kind: Kind) -> N
     scaling = stage.now()
     assert (scaling.health, scaling.serving, scaling.drifted) == ("Healthy", "one", ())
     stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=no")
-    assert stage.became("Degraded").serving == ""
+    stage.until(lambda w: (w.health, w.serving) == ("Degraded", ""))
     stage.kubectl("annotate", "--overwrite", "pods", "--all", f"{READY}=yes")
     stage.healthy("one")
 
@@ -528,6 +527,18 @@ def test_a_namespace_without_rights_is_a_gap_and_no_harm_to_others(
     monkeypatch.setenv("KUBECONFIG", str(stage.server.kubeconfig_of("junk", tmp_path / "junk")))
     with pytest.raises(Refused, match="Unauthorized"):
         KubernetesCluster(connect(), (stage.namespace,)).sweep()
+
+
+def test_an_object_that_is_being_deleted(stage: Stage) -> None:
+    again = deployed(stage)
+    stage.patch("deployment", {"metadata": {"finalizers": ["trueup.test/stays"]}})
+    stage.kubectl("delete", "deployment", "digits", "--wait=false")
+    assert stage.now().health == "Missing"
+    with pytest.raises(Retryable, match="still being deleted"):
+        again()
+    stage.patch("deployment", {"metadata": {"finalizers": None}})
+    assert again()
+    stage.healthy("one")
 
 
 def test_a_namespace_that_is_being_deleted(stage: Stage) -> None:

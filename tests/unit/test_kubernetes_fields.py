@@ -120,6 +120,14 @@ def test_what_was_taken_out_is_drift() -> None:
     assert sentences(item) == ["Deployment/digits: what was applied is not recorded"]
 
 
+def test_what_argo_cd_applied_is_its_own() -> None:
+    item = live()
+    del item["metadata"]["annotations"][ANNOTATION_APPLIED]
+    item["metadata"]["managedFields"][0]["manager"] = "argocd-controller"
+    assert sentences(item) == []
+    assert applied_at(item) == instant("2026-03-01T11:00:00Z")
+
+
 def test_an_autoscalers_replicas_are_its_own() -> None:
     def four(item: dict[str, Any]) -> None:
         item["spec"]["replicas"] = 4

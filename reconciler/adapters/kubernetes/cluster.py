@@ -66,7 +66,6 @@ ROLLOUTS = "argoproj.io/v1alpha1"
 WORKLOADS = (Kind("apps/v1", "Deployment", "deployments"), Kind(ROLLOUTS, "Rollout", "rollouts"))
 KINDS = (
     Kind("v1", "ServiceAccount", "serviceaccounts"),
-    Kind("v1", "ConfigMap", "configmaps"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     Kind("v1", "Service", "services"),
     Kind(ROLLOUTS, "AnalysisTemplate", "analysistemplates"),

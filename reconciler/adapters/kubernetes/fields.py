@@ -95,8 +95,13 @@ class Drift(NamedTuple):
 
 
 def drift(live: Object) -> Iterator[Drift]:
-    """Each field that is not as it was applied, with who wrote it where that is known."""
+    """Each field that is not as we applied it, with who wrote it where that is known.
+
+    None of an object that somebody else applied, as Argo CD does.
+    """
     applied = applied_before(live)
+    if applied is None and not _our_times(live):
+        return
     if applied is None:
         yield Drift(f"{name_of(live)}: what was applied is not recorded")
         return
@@ -142,13 +147,16 @@ def may_take_back(live: Object, owners: tuple[tuple[str, str], ...]) -> bool:
 
 
 def applied_at(live: Object) -> datetime:
-    """When we last changed it, by the server's clock."""
-    ours = [
+    """When we last changed it, by the server's clock; where we never did, when it was made."""
+    return instant(max(_our_times(live), default=str(live["metadata"]["creationTimestamp"])))
+
+
+def _our_times(live: Object) -> list[str]:
+    return [
         str(entry["time"])
         for entry in _managers(live)
         if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" and entry.get("time")
     ]
-    return instant(max(ours, default=str(live["metadata"]["creationTimestamp"])))
 
 
 def instant(text: str) -> datetime:
