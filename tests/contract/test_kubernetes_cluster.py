@@ -609,6 +609,48 @@ def counted(stage: Stage) -> Iterator[list[Request]]:
         stage.client._ask = real
 
 
+def test_an_apply_that_was_cut_short_is_finished_by_the_next(stage: Stage) -> None:
+    deployed(stage)
+    real = stage.client._ask
+
+    def cut_off(request: Request) -> Answer:
+        if request.method == "PATCH" and "deployments" in request.path and "dryRun" not in request.query:
+            raise Retryable("cut off")
+        return real(request)
+
+    stage.client._ask = cut_off
+    try:
+        with pytest.raises(Retryable, match="cut off"):
+            stage.apply(stage.service("two"), stage.workload(DEPLOYMENT, "two"))
+    finally:
+        stage.client._ask = real
+    assert stage.now().release == "one"  # what carries the release is written last
+    assert stage.apply(stage.service("two"), stage.workload(DEPLOYMENT, "two"))
+    assert stage.healthy("two").drifted == ()
+
+
+def test_after_a_move_to_another_namespace_it_is_where_it_went(stage: Stage) -> None:
+    deployed(stage)
+    with stage.server.namespace() as namespace:
+        there = Stage(stage.server, namespace)
+        time.sleep(1.0 - time.time() % 1.0)
+        deployed(there)
+        for order in ((stage.namespace, namespace), (namespace, stage.namespace)):
+            sweep = KubernetesCluster(stage.client, order).sweep()
+            assert sweep.workloads["staging/digits"].namespace == namespace
+
+
+def test_lists_are_read_in_pages(stage: Stage) -> None:
+    for name in ("a", "b", "c"):
+        stage.kubectl("create", "configmap", name)
+    kind = Kind("v1", "ConfigMap", "configmaps")
+    with counted(stage) as asked:
+        found = [item["metadata"]["name"] for item in stage.client.list(kind, stage.namespace, page=2)]
+    assert {"a", "b", "c"} <= set(found)
+    assert len(found) == len(set(found))
+    assert len(asked) == 2
+
+
 def test_a_sweep_costs_one_list_a_kind(stage: Stage) -> None:
     deployed(stage)
     with counted(stage) as asked:

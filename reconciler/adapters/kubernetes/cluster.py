@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from reconciler.adapters.kubernetes.client import (
@@ -109,7 +110,7 @@ class KubernetesCluster:
 
     def sweep(self) -> ClusterSweep:
         """Every workload of ours: one paged list a kind and namespace. A namespace that refuses is a Gap."""
-        workloads: dict[str, Workload] = {}
+        found: dict[tuple[str, str], tuple[datetime, Workload]] = {}
         gaps: dict[str, Gap] = {}
         for namespace in self._namespaces:
             try:
@@ -120,12 +121,11 @@ class KubernetesCluster:
                 gaps[namespace] = Gap(source=f"namespace {namespace}", error=str(refused), retryable=False)
                 continue
             for subject, objects in _by_subject(listed.objects).items():
-                found = _workload(subject, namespace, objects, listed)
-                there = workloads.get("/".join(subject))
-                # In two namespaces after a move: the younger one is where it went.
-                if there is None or there.since < found.since:
-                    workloads["/".join(subject)] = found
-        return ClusterSweep(workloads=workloads, gaps=gaps)
+                applied = max(map(applied_at, objects))
+                # In two namespaces after a move, it is where it was applied last.
+                if subject not in found or found[subject][0] < applied:
+                    found[subject] = applied, _workload(subject, namespace, objects, listed)
+        return ClusterSweep(workloads={"/".join(s): workload for s, (_, workload) in found.items()}, gaps=gaps)
 
     def logs(self, environment: str, model: str) -> str:
         """What each pod says of itself, and the last 256 KiB that each of its containers printed."""
@@ -223,7 +223,7 @@ class KubernetesCluster:
             raise Terminal(what, where=file, hint=f"it applies {', '.join(kind.name for kind in KINDS)}")
         metadata = body.get("metadata") or {}
         if _subject(body) != subject:
-            raise Terminal(f"its labels: are not those of {'/'.join(subject)}", where=file)
+            raise Terminal(f"are not those of {'/'.join(subject)}", where=f"{file}: metadata.labels")
         if metadata.get("namespace") != namespace:
             what = f"is for the namespace {metadata.get('namespace')}, not {namespace}"
             raise Terminal(what, where=file)
