@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test test-forge check generate lock clean
+.PHONY: help setup demo walkthrough pictures test test-forge test-cluster check generate lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -67,6 +67,13 @@ test: setup  ## Run every test that needs nothing but Python and Git
 
 test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
 	@$(BIN)/python -m pytest -m forge tests $(TESTS)
+
+# Its servers listen in a network namespace that ends with the run, so that no other machine can reach them.
+test-cluster: setup  ## Run the tests that need a Kubernetes control plane (builds it once: Go, about 10 minutes; root)
+	@$(BIN)/python -m tests.servers.cluster build || test "$${CI-}" != true
+	@isolated=$$(test $$(id -u) -ne 0 || echo unshare --net); \
+	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
+	  $(BIN)/python -m pytest -m cluster tests $(TESTS)
 
 check: setup  ## Format, lint, types, layers, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .

@@ -26,15 +26,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from reconciler.core.documents import KINDS, AnyForge, ForgeEmbedded, ForgeGitea, ForgeGitHub, Platform, Secret
+from reconciler.core.documents import (
+    KINDS,
+    AnyForge,
+    ClusterKubernetes,
+    EngineArgo,
+    ForgeEmbedded,
+    ForgeGitea,
+    ForgeGitHub,
+    Platform,
+    Secret,
+)
 from reconciler.core.errors import Terminal
-from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter, Readers, Source, Writers
+from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter, Lease, Readers, Source, Writers
 
 if TYPE_CHECKING:
     from reconciler.adapters.embedded.cluster import EmbeddedCluster
     from reconciler.adapters.embedded.engine import EmbeddedEngine
     from reconciler.adapters.embedded.forge import EmbeddedForge
     from reconciler.adapters.folder_source import FolderSource
+    from reconciler.adapters.kubernetes.cluster import KubernetesCluster
     from reconciler.adapters.mirror import Credentials
 
 Clock = Callable[[], datetime]
@@ -168,16 +179,15 @@ def connect(
     clock: Clock = now,
 ) -> tuple[Readers, Writers]:
     """Everything the Platform names. Nothing is contacted yet. ``tell`` shows a message to who is there."""
-    from reconciler.adapters.embedded.lease import EmbeddedLease
     from reconciler.adapters.mlflow_registry import MlflowRegistry
     from reconciler.adapters.terminal_notifier import TerminalNotifier
 
     registries = {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
     engine = embedded_engine(repository, platform, source)
     forge = connect_forge(repository, platform.forge, clock)
-    clusters = {name: embedded_cluster(repository, platform, name) for name in platform.clusters}
+    clusters = {name: connect_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
-    lease = EmbeddedLease(repository.home, clock)
+    lease = connect_lease(repository, platform, clock)
     return readers, Writers(registries, engine, forge, clusters, TerminalNotifier(tell), lease)
 
 
@@ -201,6 +211,44 @@ def embedded_engine(repository: Repository, platform: Platform, source: Source) 
 
     environment = step_environment(repository, platform)
     return EmbeddedEngine(home=repository.home, checkout=source.checkout, env=environment)
+
+
+def connect_cluster(
+    repository: Repository, platform: Platform, name: str
+) -> EmbeddedCluster | KubernetesCluster:
+    """The cluster that the Platform names so."""
+    match platform.clusters[name]:
+        case ClusterKubernetes(context=context, namespaces=namespaces):
+            from reconciler.adapters.kubernetes.client import connect as kubernetes
+            from reconciler.adapters.kubernetes.cluster import KubernetesCluster
+
+            return KubernetesCluster(kubernetes(context), namespaces)
+        case _:
+            return embedded_cluster(repository, platform, name)
+
+
+def connect_lease(repository: Repository, platform: Platform, clock: Clock) -> Lease:
+    """Where every reconciler of the repository meets: in Kubernetes as soon as the Platform names it.
+
+    Beside the workflows of Argo; else in the first namespace of the first Kubernetes cluster, by name; else a
+    file of this machine.
+    """
+    places = [
+        (cluster.context, cluster.namespaces[0])
+        for _, cluster in sorted(platform.clusters.items())
+        if isinstance(cluster, ClusterKubernetes)
+    ]
+    if isinstance(platform.engine, EngineArgo):
+        places.insert(0, (platform.engine.context, platform.engine.namespace))
+    if not places:
+        from reconciler.adapters.embedded.lease import EmbeddedLease
+
+        return EmbeddedLease(repository.home, clock)
+    from reconciler.adapters.kubernetes.client import connect as kubernetes
+    from reconciler.adapters.kubernetes.lease import KubernetesLease
+
+    context, namespace = places[0]
+    return KubernetesLease(kubernetes(context), namespace, clock)
 
 
 def embedded_cluster(repository: Repository, platform: Platform, name: str) -> EmbeddedCluster:

@@ -150,10 +150,17 @@ class ClusterEmbedded(Frozen):
 
 
 class ClusterKubernetes(Frozen):
-    """A Kubernetes cluster; environments name the namespaces."""
+    """A Kubernetes cluster. What trueup applies there stays in the namespaces of the list.
+
+    Reconcilers keep each other out by a Lease beside Argo's workflows; without Argo it is in the first
+    namespace of the first Kubernetes cluster, by name.
+    """
 
     type: Literal["kubernetes"]
     context: KubeContext = None
+    namespaces: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Where trueup looks and writes; environments name one of them each."
+    )
 
 
 def _type(value: Any) -> str:

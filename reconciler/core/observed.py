@@ -291,6 +291,9 @@ class Workload(Frozen):
     health: Health
     since: Instant
     message: str = ""
+    measurements: tuple[str, ...] = Field(
+        default=(), description="Failing measurements of the canary's analysis, a sentence each."
+    )
     serving: str = Field(default="", description="Release digest that answers requests now.")
     endpoint: str = ""
     objects: tuple[str, ...] = Field(default=(), description="KIND/NAME of every object of ours.")
@@ -301,6 +304,9 @@ class Workload(Frozen):
 class ClusterSweep(Frozen):
     gap: Literal[False] = False
     workloads: dict[str, Workload] = Field(default_factory=dict, description="By ENV/MODEL.")
+    gaps: dict[str, Gap] = Field(
+        default_factory=dict, description="By namespace: those that could not be read while others could."
+    )
 
 
 # --- together ---------------------------------------------------------------------------------------------

@@ -10,7 +10,15 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from reconciler.core.desired import ModelSource, Policy, Template
-from reconciler.core.documents import Environment, Gate, GatePolicy, Model, Platform, release_path
+from reconciler.core.documents import (
+    ClusterKubernetes,
+    Environment,
+    Gate,
+    GatePolicy,
+    Model,
+    Platform,
+    release_path,
+)
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.policies import loosenings, merge_gates
 from reconciler.core.strict_yaml import Path
@@ -143,6 +151,11 @@ def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Itera
         ):
             if choices is not None and value not in choices:
                 yield Finding(path, (field,), f"names the unknown {field} {value}", nearest(value, choices))
+        cluster = platform.clusters.get(environment.cluster) if platform else None
+        if isinstance(cluster, ClusterKubernetes) and environment.namespace not in cluster.namespaces:
+            what = f"names the namespace {environment.namespace}, and {environment.cluster} does not list it"
+            hint = f"add it to clusters.{environment.cluster}.namespaces in environments/platform.yaml"
+            yield Finding(path, ("namespace",), what, hint)
         others = [other for other in of_alias[environment.registry, environment.alias] if other != name]
         if others:
             what = f"has the alias {environment.alias} of {', '.join(others)} on the same registry"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.desired import DesiredState
-from reconciler.core.observed import Gap, Observed
+from reconciler.core.observed import ClusterSweep, Gap, Observed
 from reconciler.core.plan import Plan
 from reconciler.planning.limits import limited
 from reconciler.planning.subjects import plan_subject
@@ -34,5 +34,7 @@ def _gaps(observed: Observed) -> Iterator[Gap]:
     for sweep in [*swept.registries.values(), swept.engine, swept.forge, *swept.clusters.values()]:
         if isinstance(sweep, Gap):
             yield sweep
+        elif isinstance(sweep, ClusterSweep):
+            yield from sweep.gaps.values()
     for _, gap in sorted(observed.gaps.items()):
         yield gap

@@ -162,8 +162,12 @@ class View:
                 return Gap(source=f"cluster {name}", error="was not swept")
             if isinstance(sweep, Gap):
                 return sweep
+            if environment is not None and environment.namespace in sweep.gaps:
+                return sweep.gaps[environment.namespace]
             if str(subject) in sweep.workloads:
                 return sweep.workloads[str(subject)]
+            if environment is None and sweep.gaps:  # it may be in any namespace
+                return next(iter(sweep.gaps.values()))
         return None
 
     # --- details ------------------------------------------------------------------------------------------

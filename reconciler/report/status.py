@@ -11,7 +11,7 @@ from typing import Literal
 
 from reconciler.core.base import Frozen, Instant, Subject, format_instant
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Release
+from reconciler.core.documents import Environment, Release
 from reconciler.core.observed import ClusterSweep, Gap, RegistrySweep, Swept, Workload
 from reconciler.core.plan import Plan
 from reconciler.report.actions import SYMBOLS
@@ -105,7 +105,7 @@ def _row(desired: DesiredState, swept: Swept, plan: Plan, verified_at: Instant |
     release = desired.releases.get(str(subject))
     environment = desired.environments.get(subject.environment)
     source = desired.models.get(subject.model)
-    workload = _workload(swept, environment.cluster if environment else "", subject)
+    workload = _workload(swept, environment, subject)
     codes = {hold.code for hold in plan.holds if hold.subject == subject}
     state, since = _state(release, workload, verified_at, codes)
     registry = swept.registries.get(environment.registry) if environment else None
@@ -157,9 +157,13 @@ def _state(
             return "merged", workload.since
 
 
-def _workload(swept: Swept, cluster: str, subject: Subject) -> Workload | Gap | None:
-    sweep = swept.clusters.get(cluster)
-    return sweep.workloads.get(str(subject)) if isinstance(sweep, ClusterSweep) else sweep
+def _workload(swept: Swept, environment: Environment | None, subject: Subject) -> Workload | Gap | None:
+    if environment is None:
+        return None
+    sweep = swept.clusters.get(environment.cluster)
+    if not isinstance(sweep, ClusterSweep):
+        return sweep
+    return sweep.gaps.get(environment.namespace) or sweep.workloads.get(str(subject))
 
 
 def said_of(plan: Plan, subject: Subject) -> tuple[Reason, ...]:

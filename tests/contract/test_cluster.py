@@ -1,7 +1,9 @@
 """What every cluster does: apply, see it serve, switch, break, recover, prune.
 
-A second adapter is one more entry of :data:`CLUSTERS`: something that gives a reader and writer for a namespace
-in which a container may run :data:`SERVER`. Tests of what only the embedded cluster has stand at the end.
+Each adapter has a Stage. The Kubernetes one is a real control plane (`make test-cluster`) whose pods are played
+and ready when they are to be. Tests marked EMBEDDED look at what a server answers, or at its process.
+Those at the end are about what only the embedded cluster has; what only a real one has is in
+test_kubernetes_cluster.py.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ import pytest
 
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.adapters.embedded.deployment_fields import HONOURED, IGNORED, REFUSED
+from reconciler.adapters.kubernetes.client import connect
+from reconciler.adapters.kubernetes.cluster import KubernetesCluster
 from reconciler.core.canonical import dump_yaml
 from reconciler.core.errors import Terminal
 from reconciler.core.observed import (
@@ -33,6 +38,7 @@ from reconciler.core.observed import (
     LABEL_MODEL,
     Workload,
 )
+from tests.servers.cluster import READY, Cluster
 
 TICK = 0.1
 """Seconds that a Kubernetes second lasts here: its smallest probe period is one."""
@@ -64,12 +70,14 @@ ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Answer).serve
 """
 
 
-def manifests(release: str, switches: Path, *, model: str = "digits", **changes: Any) -> dict[str, str]:
+def manifests(
+    release: str, switches: Path, *, model: str = "digits", namespace: str = "ml", **changes: Any
+) -> dict[str, str]:
     """A Deployment and a Service of :data:`SERVER`. ``changes``: of the container; None takes a field out."""
     labels = {LABEL_MANAGED: "trueup", LABEL_ENVIRONMENT: "staging", LABEL_MODEL: model}
     metadata = {
         "name": model,
-        "namespace": "ml",
+        "namespace": namespace,
         "labels": labels,
         "annotations": {ANNOTATION_RELEASE: release, ANNOTATION_RENDERED: f"rendered-{release}"},
     }
@@ -117,15 +125,30 @@ def manifests(release: str, switches: Path, *, model: str = "digits", **changes:
 class Stage:
     """One cluster, the switches of its servers, and short ways to say what the tests say often."""
 
-    def __init__(self, cluster: EmbeddedCluster, switches: Path, home: Path) -> None:
+    namespace = "ml"
+    unready = "/ready answered 503"
+    late = "/ready answered 503"
+    printed = "serving one"
+    missing = "nothing is deployed"
+
+    def __init__(self, cluster: Any, switches: Path, home: Path) -> None:
         self.cluster = cluster
         self.switches = switches
         self.home = home
         (switches / "server.py").write_text(SERVER)
 
+    def manifests(self, release: str, model: str = "digits", **changes: Any) -> dict[str, str]:
+        return manifests(release, self.switches, model=model, namespace=self.namespace, **changes)
+
     def apply(self, release: str = "one", *, model: str = "digits", **changes: Any) -> bool:
-        files = manifests(release, self.switches, model=model, **changes)
-        return self.cluster.apply(environment="staging", model=model, namespace="ml", manifests=files)
+        files = self.manifests(release, model, **changes)
+        return bool(
+            self.cluster.apply(environment="staging", model=model, namespace=self.namespace, manifests=files)
+        )
+
+    def prune(self, *objects: str, namespace: str = "") -> None:
+        where = {"environment": "staging", "model": "digits", "namespace": namespace or self.namespace}
+        self.cluster.prune(**where, objects=objects)
 
     def now(self, model: str = "digits") -> Workload:
         return self.cluster.sweep().workloads[f"staging/{model}"]
@@ -147,18 +170,95 @@ class Stage:
         path = self.switches / f"{what}-down"
         path.touch() if down else path.unlink()
 
-    def pid(self) -> int:
+    def pid(self) -> Any:
+        """Which process serves."""
         return int(ask(self.now().endpoint).split()[1])
 
+    def gone(self, pid: Any) -> bool:
+        return gone(pid)
 
-CLUSTERS = {"embedded": lambda home: EmbeddedCluster(home, {"SETTING": "set", "SECRET": "x"}, tick=TICK)}
+    def frozen(self) -> AbstractContextManager[None]:
+        """While nothing happens but what the test does."""
+        return nullcontext()
 
 
-@pytest.fixture(params=sorted(CLUSTERS))
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+class KubernetesStage(Stage):
+    """A namespace of a real API server. Its instants are whole seconds, so each change begins with one."""
+
+    unready = "minimum availability"
+    late = "timed out progressing"
+    printed = "serving"
+
+    def __init__(self, server: Cluster, namespace: str, switches: Path) -> None:
+        client = connect()
+        super().__init__(KubernetesCluster(client, (namespace, "default")), switches, switches)
+        self.server, self.namespace = server, namespace
+
+    def manifests(self, release: str, model: str = "digits", **changes: Any) -> dict[str, str]:
+        files = super().manifests(release, model, **changes)
+        down = (self.switches / f"{release}-ready-down").exists()
+        mark = f'      annotations:\n        {READY}: "{"no" if down else "yes"}"\n'
+        text = files["deployment.yaml"].replace("progressDeadlineSeconds: 20", "progressDeadlineSeconds: 3")
+        head, found, template = text.partition("  template:\n")
+        assert found
+        files["deployment.yaml"] = head + found + template.replace("      annotations:\n", mark, 1)
+        return files
+
+    def apply(self, release: str = "one", *, model: str = "digits", **changes: Any) -> bool:
+        next_second()
+        return super().apply(release, model=model, **changes)
+
+    def switch(self, what: str, *, down: bool) -> None:
+        next_second()
+        super().switch(what, down=down)
+        release = what.removesuffix("-ready")
+        for pod in self.pods():
+            if pod["metadata"]["annotations"][ANNOTATION_RELEASE] == release:
+                ready = f"{READY}={'no' if down else 'yes'}"
+                name = pod["metadata"]["name"]
+                self.server.kubectl(
+                    "--namespace", self.namespace, "annotate", "--overwrite", "pod", name, ready
+                )
+
+    def pods(self) -> list[dict[str, Any]]:
+        return list(
+            self.server.get("--namespace", self.namespace, "pods", f"--selector={LABEL_MODEL}=digits")["items"]
+        )
+
+    def pid(self) -> Any:
+        """The pods of the release that serves."""
+        serving = self.now().serving
+        return {
+            pod["metadata"]["uid"]
+            for pod in self.pods()
+            if pod["metadata"]["annotations"][ANNOTATION_RELEASE] == serving
+        }
+
+    def gone(self, pid: Any) -> bool:
+        return not pid & {pod["metadata"]["uid"] for pod in self.pods()}
+
+    def frozen(self) -> AbstractContextManager[None]:
+        return self.server.stopped("kube-controller-manager")
+
+
+def next_second() -> None:
+    time.sleep(1.0 - time.time() % 1.0)
+
+
+EMBEDDED = pytest.mark.parametrize("stage", ["embedded"], indirect=True)
+
+
+@pytest.fixture(params=["embedded", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+def stage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     switches = tmp_path / "switches"
     switches.mkdir()
-    stage = Stage(CLUSTERS[request.param](tmp_path), switches, tmp_path)
+    if request.param == "kubernetes":
+        server: Cluster = request.getfixturevalue("cluster")
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
+        with server.namespace() as namespace:
+            yield KubernetesStage(server, namespace, switches)
+        return
+    stage = Stage(EmbeddedCluster(tmp_path, {"SETTING": "set", "SECRET": "x"}, tick=TICK), switches, tmp_path)
     yield stage
     stage.cluster.stop_all()
 
@@ -194,16 +294,22 @@ def test_nothing_is_there_before_the_first_apply(stage: Stage) -> None:
 
 def test_a_release_is_applied_progresses_and_serves(stage: Stage) -> None:
     began = datetime.now(UTC)
-    assert stage.apply("one")
-    first = stage.now()
+    with stage.frozen():
+        assert stage.apply("one")
+        first = stage.now()
     assert (first.health, first.serving, first.release) == ("Progressing", "", "one")
     workload = stage.healthy("one")
     assert began <= first.since <= workload.since <= datetime.now(UTC)
-    assert (workload.namespace, workload.rendered) == ("ml", "rendered-one")
+    assert (workload.namespace, workload.rendered) == (stage.namespace, "rendered-one")
     assert workload.objects == ("Deployment/digits", "Service/digits")
     assert workload.drifted == ()
-    assert ask(workload.endpoint).split()[0] == "one"
-    assert "serving one" in stage.cluster.logs("staging", "digits")
+    assert stage.printed in stage.cluster.logs("staging", "digits")
+
+
+@EMBEDDED
+def test_it_answers_at_its_endpoint(stage: Stage) -> None:
+    stage.apply("one")
+    assert ask(stage.healthy("one").endpoint).split()[0] == "one"
 
 
 def test_identical_manifests_change_nothing(stage: Stage) -> None:
@@ -216,6 +322,17 @@ def test_identical_manifests_change_nothing(stage: Stage) -> None:
     assert stage.pid() == pid
 
 
+def test_the_next_release_takes_over(stage: Stage) -> None:
+    stage.apply("one")
+    before = stage.healthy("one")
+    old = stage.pid()
+    assert stage.apply("two")
+    after = stage.healthy("two")
+    wait_for(lambda: stage.gone(old))
+    assert after.since > before.since
+
+
+@EMBEDDED
 def test_the_next_release_takes_over_without_a_gap(stage: Stage) -> None:
     stage.apply("one")
     before = stage.healthy("one")
@@ -246,6 +363,7 @@ def test_the_next_release_takes_over_without_a_gap(stage: Stage) -> None:
     assert after.since > before.since
 
 
+@EMBEDDED
 def test_a_sweep_beside_an_apply_sees_the_old_or_the_new(stage: Stage) -> None:
     stage.apply("one")
     before = stage.healthy("one")
@@ -277,7 +395,7 @@ def test_a_release_that_never_gets_ready_leaves_the_old_one_serving(stage: Stage
     stage.apply("two")
     workload = stage.degraded()
     assert (workload.release, workload.serving) == ("two", "one")
-    assert "/ready answered 503" in workload.message
+    assert stage.late in workload.message
     assert stage.pid() == pid
     # The release before it again: nothing needs to start, and it is healthy from then on, not from before.
     stage.apply("one")
@@ -307,13 +425,14 @@ def test_unready_is_degraded_since_then_until_it_is_ready_again(stage: Stage) ->
     degraded = stage.degraded()
     assert degraded.since > broken > before.since
     assert degraded.serving == ""
-    assert "/ready answered 503" in degraded.message
+    assert stage.unready in degraded.message
     stage.switch("one-ready", down=False)
     again = stage.healthy("one")
     assert again.since > degraded.since
     assert stage.pid() == pid
 
 
+@EMBEDDED
 def test_a_stopped_process_is_noticed_and_restarted(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -327,6 +446,7 @@ def test_a_stopped_process_is_noticed_and_restarted(stage: Stage) -> None:
     assert gone(pid)
 
 
+@EMBEDDED
 def test_restarts_are_not_recovery(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -344,6 +464,7 @@ def test_restarts_are_not_recovery(stage: Stage) -> None:
     assert stage.healthy("one").since > since
 
 
+@EMBEDDED
 def test_a_crashed_process_is_started_again(stage: Stage) -> None:
     stage.apply("one")
     before = stage.healthy("one")
@@ -354,6 +475,7 @@ def test_a_crashed_process_is_started_again(stage: Stage) -> None:
     assert stage.pid() != pid
 
 
+@EMBEDDED
 def test_a_crash_loop_says_so_and_never_serves(stage: Stage) -> None:
     stage.apply("one", command=["/bin/sh", "-c", "echo cannot >&2; exit 3"])
     looping = stage.until(lambda w: "CrashLoopBackOff" in w.message)
@@ -363,6 +485,7 @@ def test_a_crash_loop_says_so_and_never_serves(stage: Stage) -> None:
     assert "cannot" in stage.cluster.logs("staging", "digits")
 
 
+@EMBEDDED
 def test_minimum_ready_seconds_count(stage: Stage) -> None:
     files = manifests("one", stage.switches)
     files["deployment.yaml"] = files["deployment.yaml"].replace(
@@ -383,14 +506,13 @@ def test_prune_deletes_the_named_objects_and_their_processes(stage: Stage) -> No
     stage.healthy("one")
     stage.healthy("one", model="other")
     pid, other = stage.pid(), stage.now("other")
-    prune = {"environment": "staging", "model": "digits", "namespace": "ml"}
-    stage.cluster.prune(**prune, objects=("Service/digits",))
+    stage.prune("Service/digits")
     assert stage.now().objects == ("Deployment/digits",)
-    assert not gone(pid)
-    stage.cluster.prune(**prune, objects=("Deployment/digits", "Service/digits"))
-    wait_for(lambda: gone(pid))
+    assert not stage.gone(pid)
+    stage.prune("Deployment/digits", "Service/digits")
+    wait_for(lambda: stage.gone(pid))
     assert stage.cluster.sweep().workloads == {"staging/other": other}
-    stage.cluster.prune(**prune, objects=("Deployment/digits",))  # already done
+    stage.prune("Deployment/digits")  # already done
     assert stage.apply("one")
     stage.healthy("one")
 
@@ -399,29 +521,24 @@ def test_prune_refuses_what_is_not_this_subjects(stage: Stage) -> None:
     stage.apply("one")
     stage.apply("one", model="other")
     with pytest.raises(Terminal, match="belongs to staging/other"):
-        stage.cluster.prune(
-            environment="staging",
-            model="digits",
-            namespace="ml",
-            objects=("Deployment/digits", "Service/other"),
-        )
+        stage.prune("Deployment/digits", "Service/other")
     with pytest.raises(Terminal, match="namespace"):
-        stage.cluster.prune(
-            environment="staging", model="digits", namespace="elsewhere", objects=("Deployment/digits",)
-        )
+        stage.prune("Deployment/digits", namespace="elsewhere")
     assert stage.healthy("one").objects == ("Deployment/digits", "Service/digits")
     assert stage.healthy("one", model="other").objects == ("Deployment/other", "Service/other")
 
 
 def test_apply_refuses_manifests_of_another_subject(stage: Stage) -> None:
-    files = manifests("one", stage.switches, model="other")
+    files = stage.manifests("one", "other")
+    apply = stage.cluster.apply
     with pytest.raises(Terminal, match="labels: are not those of staging/digits"):
-        stage.cluster.apply(environment="staging", model="digits", namespace="ml", manifests=files)
+        apply(environment="staging", model="digits", namespace=stage.namespace, manifests=files)
     with pytest.raises(Terminal, match="namespace"):
-        stage.cluster.apply(environment="staging", model="other", namespace="elsewhere", manifests=files)
+        apply(environment="staging", model="other", namespace="elsewhere", manifests=files)
     assert stage.cluster.sweep().workloads == {}
 
 
+@EMBEDDED
 def test_a_container_sees_what_it_declares(stage: Stage) -> None:
     os.environ["UNDECLARED"] = "leaked"
     try:
@@ -434,6 +551,7 @@ def test_a_container_sees_what_it_declares(stage: Stage) -> None:
 # --- the embedded cluster alone ---------------------------------------------------------------------------
 
 
+@EMBEDDED
 def test_the_workload_outlives_who_applied_it(stage: Stage) -> None:
     """The applying process is killed right after apply, and its whole session with it."""
     script = (
@@ -459,6 +577,7 @@ def status(stage: Stage) -> dict[str, Any]:
     return json.loads((stage.home / "cluster/staging/digits/status.json").read_text())
 
 
+@EMBEDDED
 def test_a_killed_supervisor_is_reported_and_healed_by_apply(stage: Stage) -> None:
     stage.apply("one")
     before = stage.healthy("one")
@@ -475,6 +594,7 @@ def test_a_killed_supervisor_is_reported_and_healed_by_apply(stage: Stage) -> No
     assert stage.pid() == pid  # and nobody noticed
 
 
+@EMBEDDED
 def test_a_new_release_after_the_supervisor_was_killed(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -486,6 +606,7 @@ def test_a_new_release_after_the_supervisor_was_killed(stage: Stage) -> None:
     wait_for(lambda: gone(pid))
 
 
+@EMBEDDED
 def test_everything_gone_as_after_a_restart_of_the_machine(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -497,6 +618,7 @@ def test_everything_gone_as_after_a_restart_of_the_machine(stage: Stage) -> None
     assert stage.healthy("one").since > missing.since
 
 
+@EMBEDDED
 def test_a_home_that_somebody_removed_leaves_no_process_behind(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -505,6 +627,7 @@ def test_a_home_that_somebody_removed_leaves_no_process_behind(stage: Stage) -> 
     wait_for(lambda: gone(pids["serving"]) and gone(pids["supervisor"]))
 
 
+@EMBEDDED
 def test_there_is_never_a_second_supervisor(stage: Stage) -> None:
     appliers = [threading.Thread(target=stage.apply, args=("one",)) for _ in range(4)]
     for thread in appliers:
@@ -516,6 +639,7 @@ def test_there_is_never_a_second_supervisor(stage: Stage) -> None:
     assert [path.name for path in (stage.home / "cluster/staging/digits/pods").iterdir()] == ["1"]
 
 
+@EMBEDDED
 def test_stop_all_ends_every_process_and_apply_starts_them_again(stage: Stage) -> None:
     stage.apply("one")
     stage.healthy("one")
@@ -527,6 +651,7 @@ def test_stop_all_ends_every_process_and_apply_starts_them_again(stage: Stage) -
     stage.healthy("one")
 
 
+@EMBEDDED
 def test_an_edit_by_hand_is_drift_until_the_next_apply(stage: Stage) -> None:
     stage.apply("one")
     healthy = stage.healthy("one")
@@ -537,6 +662,7 @@ def test_an_edit_by_hand_is_drift_until_the_next_apply(stage: Stage) -> None:
     assert stage.healthy("one") == healthy  # nothing was restarted
 
 
+@EMBEDDED
 def test_values_stay_with_the_owner_and_a_missing_one_is_named(stage: Stage) -> None:
     secret = {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     optional = {"name": "MAYBE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": True}}}
@@ -610,6 +736,7 @@ def test_what_a_pod_may_not_ask_for(tmp_path: Path, before: str, after: str, wha
     assert what in str(refusal.value)
 
 
+@EMBEDDED
 def test_what_is_ignored_is_noted(stage: Stage) -> None:
     stage.apply("one", resources={"limits": {"memory": "1Gi"}}, securityContext={"runAsNonRoot": True})
     note = stage.cluster.logs("staging", "digits").partition("\n")[0]

@@ -369,6 +369,16 @@ CASES = [
         STAGING_ALL,
     ),
     Case(
+        "a namespace that the cluster does not list",
+        {
+            PLATFORM: f"{HEADER}Platform\nclusters:\n  local:\n    type: kubernetes\n    namespaces: [staging]\n",
+        },
+        [
+            f"{PRODUCTION}:7: names the namespace production, and local does not list it. hint: add it to clusters.local.namespaces in environments/platform.yaml"
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
         "unknown upstream",
         {PRODUCTION: Edit("[staging]", "[stage]")},
         [f"{PRODUCTION}:3: promotes from the unknown environment stage. hint: did you mean staging?"],

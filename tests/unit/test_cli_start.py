@@ -249,7 +249,7 @@ def test_a_terminal_folds_lines_and_a_pipe_does_not(tmp_path: Path) -> None:
     assert len(piped.stderr.splitlines()) == 2
 
 
-PROPOSAL = (ROOT / "tests/snapshots/report/pull-request-refused.md").read_text()
+PROPOSAL = (ROOT / "tests/snapshots/report/pull-request-review.md").read_text()
 
 
 @pytest.mark.parametrize("columns", [40, 60, 99, 100, 200])

@@ -1,9 +1,10 @@
-"""Who is champion: the verified pin, or the one before it, if the registry says so too."""
+"""Who is champion: the verified pin, or the one before it, if the registry says so too. What a Gap hides."""
 
 from __future__ import annotations
 
 from reconciler.core.base import Subject
-from reconciler.core.observed import Observed, RegistrySweep
+from reconciler.core.observed import ClusterSweep, Gap, Observed, RegistrySweep, Swept
+from reconciler.planning.plan import make_plan
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story
 
@@ -67,3 +68,25 @@ def test_a_copy_that_no_mark_vouches_for_makes_no_champion() -> None:
     story = Story(HERE, IN_FLIGHT)
     assert story.main.releases["staging/digits"].champion is not None
     assert View(story.main, without_marks(story.observed())).champion(STAGING) is None
+
+
+def test_a_namespace_that_could_not_be_read_hides_its_subjects_and_no_others() -> None:
+    story = Story(HERE, IN_FLIGHT)
+    observed = story.observed()
+    (cluster,) = {environment.cluster for environment in story.main.environments.values()}
+    hidden = story.main.environments["staging"].namespace
+    gap = Gap(source=f"namespace {hidden}", error="may not list services")
+
+    def with_gap(namespace: str) -> Observed:
+        sweep = observed.swept.clusters[cluster]
+        assert isinstance(sweep, ClusterSweep)
+        clusters = {cluster: sweep.model_copy(update={"gaps": {namespace: gap}})}
+        swept: Swept = observed.swept.model_copy(update={"clusters": clusters})
+        return observed.model_copy(update={"swept": swept})
+
+    gone = Subject(environment="gone", model="digits")
+    here, elsewhere = View(story.main, with_gap(hidden)), View(story.main, with_gap("elsewhere"))
+    assert here.workload(STAGING) == gap
+    assert elsewhere.workload(STAGING) == View(story.main, observed).workload(STAGING)
+    assert here.workload(gone) == elsewhere.workload(gone) == gap  # it may be in any namespace
+    assert make_plan(story.main, with_gap("elsewhere")).gaps == (gap,)

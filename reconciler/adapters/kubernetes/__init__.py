@@ -1,0 +1,1 @@
+"""What trueup does in a Kubernetes cluster, over one client."""
