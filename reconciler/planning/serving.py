@@ -11,7 +11,8 @@ from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.releases import mark_version
-from reconciler.planning.renderers import blob_ids, object_name, render
+from reconciler.planning.renderers import blob_ids, render
+from reconciler.planning.renderers.parts import object_name
 from reconciler.planning.view import View
 
 
@@ -61,6 +62,9 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
         return wait(unanswered(subject, workload))
     heal = view.environment(subject).drift.cluster == "heal"
     if (why := _why_apply(release, workload, heal=heal)) is not None:
+        if view.environment(subject).sync == "argocd":
+            folder = rendered_folder(subject.environment, subject.model)
+            return wait(hold("awaiting-sync", subject, f"{why}; Argo CD applies {folder}, and has not yet"))
         return _apply(view, subject, release, why)
     assert workload is not None
     if workload.health == "Paused":

@@ -19,12 +19,12 @@ from reconciler.core.documents import (
     Pin,
     Rejected,
     Release,
-    ServingSnapshot,
     evidence_path,
     release_path,
     rendered_folder,
 )
 from reconciler.core.observed import ModelVersion, RegisteredModel, RegistrySweep, VerifiedMark, verified_tag
+from reconciler.core.serving import ServingSnapshot
 from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from reconciler.planning.renderers import render
