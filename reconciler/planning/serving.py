@@ -60,7 +60,8 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
         return _soak(view, subject, release, None)
     if isinstance(workload, Gap):
         return wait(unanswered(subject, workload))
-    heal = view.environment(subject).drift.cluster == "heal"
+    drifted = view.drifted(subject, workload) if workload else ()
+    heal = bool(drifted) and view.environment(subject).drift.cluster == "heal"
     if (why := _why_apply(release, workload, heal=heal)) is not None:
         if view.environment(subject).sync == "argocd":
             folder = rendered_folder(subject.environment, subject.model)
@@ -85,7 +86,9 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
 
 def drift_warning(view: View, subject: Subject, release: Release, workload: Workload | Gap | None) -> Decision:
     """What somebody changed in the cluster, where the environment wants that told and not put back."""
-    if not isinstance(workload, Workload) or workload.release != release.digest or not workload.drifted:
+    if not isinstance(workload, Workload) or workload.release != release.digest:
+        return NOTHING
+    if not view.drifted(subject, workload):
         return NOTHING
     if view.environment(subject).drift.cluster == "heal":
         return NOTHING
@@ -103,7 +106,7 @@ def _why_apply(release: Release, workload: Workload | None, *, heal: bool) -> st
         return f"nothing of version {release.pin.version} runs yet"
     if workload.release != release.digest:
         return f"version {release.pin.version} is pinned, and something else is applied"
-    if workload.drifted and heal:
+    if heal:
         return _drifted(workload)
     if workload.health == "Missing":
         return f"it is gone: {workload.message or 'no objects'}"

@@ -426,8 +426,11 @@ def crds() -> dict[str, Any]:
     if shutil.which("go") is None:
         pytest.skip("there is no Go to fetch the module with")
     # Go writes the module's files down even where it says that it is too old to build them.
-    done = subprocess.run(["go", "mod", "download", "-json", ROLLOUTS], capture_output=True, text=True)
-    archive = zipfile.ZipFile(json.loads(done.stdout)["Zip"])
+    command = ["go", "mod", "download", "-json", ROLLOUTS]
+    said = json.loads(subprocess.run(command, check=False, capture_output=True, text=True).stdout)
+    if "Zip" not in said:
+        pytest.skip(f"the module could not be fetched: {said.get('Error')}")
+    archive = zipfile.ZipFile(said["Zip"])
     found = {}
     for name in ("rollout-crd", "analysis-template-crd"):
         crd = read(archive.read(f"{ROLLOUTS}/manifests/crds/{name}.yaml").decode())

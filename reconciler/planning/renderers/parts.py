@@ -14,8 +14,8 @@ from reconciler.core.observed import ANNOTATION_RELEASE, LABEL_ENVIRONMENT, LABE
 from reconciler.core.serving import ServingSnapshot
 
 PORT = 8080
-CONFIG_MAP = "trueup-serving"
-"""In every namespace that serves: what the servers of that namespace have in common."""
+SHARED = "trueup-serving"
+"""A ConfigMap in every namespace that serves: where the registry is. A Secret of that name may say who asks."""
 
 Part = dict[str, Any]
 
@@ -180,8 +180,9 @@ def _server(served: Served) -> Part:
             {"name": "PORT", "value": str(PORT)},
             {
                 "name": "MLFLOW_TRACKING_URI",
-                "valueFrom": {"configMapKeyRef": {"name": CONFIG_MAP, "key": "MLFLOW_TRACKING_URI"}},
+                "valueFrom": {"configMapKeyRef": {"name": SHARED, "key": "MLFLOW_TRACKING_URI"}},
             },
+            *(_credential(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN")),
             {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"},
             {"name": "DO_NOT_TRACK", "value": "1"},
         ],
@@ -202,6 +203,11 @@ def _server(served: Served) -> Part:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - where the model is fetched to
     }
+
+
+def _credential(name: str) -> Part:
+    """Where the registry asks for none, there is no Secret."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": SHARED, "key": name, "optional": True}}}
 
 
 def _http_probe(path: str, *, period: int, failures: int) -> Part:
