@@ -90,7 +90,7 @@ class Analysis(Frozen):
         default=0.01, description="Share of requests on which the model failed."
     )
     p95_seconds: Annotated[float, Field(ge=0.001, lt=10)] = Field(
-        default=0.5, alias="p95Seconds", description="95th percentile of the time to answer."
+        default=0.5, description="95th percentile of the time to answer."
     )
     min_requests: Annotated[int, Field(ge=1)] = Field(
         default=1, description="Requests within the window; with fewer there is no value."
