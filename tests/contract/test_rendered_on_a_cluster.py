@@ -126,14 +126,13 @@ def test_a_canary_goes_as_far_as_its_metrics_let_it(
         assert prometheus.asked == set()  # there was nothing to compare with
         first = status()["stableRS"]
         apply("2")
-        until(
-            lambda: (
-                status().get("phase") == phase
-                and (phase != "Healthy" or status()["stableRS"] != first)
-                and (phase != "Paused" or why in str(status()["pauseConditions"]))
-            )
-        )
-        assert why in str(status())
+
+        def arrived() -> bool:
+            seen = status()
+            settled = phase != "Healthy" or seen.get("stableRS") != first
+            return seen.get("phase") == phase and settled and why in str(seen)
+
+        until(arrived)
         assert len(prometheus.asked) >= (2 if phase == "Healthy" else 1)
         # The controller has nothing to write back into what was applied.
         owners = {

@@ -184,7 +184,7 @@ def test_it_may_run_workflows_and_hold_its_lease() -> None:
     workflows = {("argoproj.io", "workflows", verb) for verb in ("create", "delete", "get", "list", "patch")}
     assert rights("engine/reconciler.yaml") == workflows | {("", "pods", "list"), ("", "pods/log", "get")}
     leases = {("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")}
-    assert rights("base/account.yaml") == leases
+    assert rights("serving/lease/") == leases
 
 
 def test_steps_may_only_report() -> None:
