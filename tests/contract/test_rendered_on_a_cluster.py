@@ -47,6 +47,49 @@ def test_the_example_of_deploy_is_accepted(cluster: Cluster) -> None:
     assert said.count("serverside-applied (server dry run)") == built.count("---\n") + 1
 
 
+def test_the_shipped_rights_are_enough_and_end_there(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the reconciler's own ServiceAccount: all that a tick asks of a cluster, and a write too many."""
+    from reconciler.adapters.kubernetes.client import Refused, connect
+    from reconciler.adapters.kubernetes.cluster import KubernetesCluster
+    from tests.servers.cluster import until
+
+    built = cluster.kubectl("kustomize", str(DEPLOY / "example"))
+    parts = [part for part in built.split("---\n") if "\nkind: CronJob\n" not in part]
+    cluster.kubectl(*STRICTLY, "--force-conflicts", "-f", "-", stdin="---\n".join(parts))
+    token = cluster.token("trueup", "trueup-reconciler")
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig_of(token, tmp_path / "kubeconfig")))
+    ours = KubernetesCluster(connect(), ("staging", "production"))
+
+    def apply(namespace: str) -> bool:
+        made = release(**VARIANTS["canary, scaled"])
+        files = render("staging", environment(namespace=namespace), "digits", made)
+        return ours.apply(environment="staging", model="digits", namespace=namespace, manifests=files)
+
+    assert apply("staging")
+    until(lambda: ours.sweep().workloads["staging/digits"].health == "Healthy")
+    found = ours.sweep()
+    assert found.gaps == {}
+    assert "serving" in ours.logs("staging", "digits")
+    assert not apply("staging")
+    ours.prune(
+        environment="staging",
+        model="digits",
+        namespace="staging",
+        objects=found.workloads["staging/digits"].objects,
+    )
+    until(lambda: "staging/digits" not in ours.sweep().workloads)
+    with pytest.raises(Refused, match=r"cannot (patch|create)"):  # Argo CD's
+        apply("production")
+    for verb, resource in (("get", "secrets"), ("list", "configmaps"), ("create", "pods"), ("create", "roles")):
+        for namespace in ("staging", "production", "trueup", "trueup-runs"):
+            account = "--as=system:serviceaccount:trueup:trueup-reconciler"
+            command = ("auth", "can-i", verb, resource, "--namespace", namespace, account)
+            with pytest.raises(RuntimeError, match="failed: no"):
+                cluster.kubectl(*command)
+
+
 # --- a canary, judged -------------------------------------------------------------------------------------
 
 
