@@ -281,6 +281,13 @@ def _served_in(path: str, serving: Serving, name: str, environment: Environment)
         what = f"is a canary with analysis in {name}, which names no Prometheus"
         hint = f"runtime.prometheus in {environment_path(name)}, or canary.analysis: none"
         yield Finding(path, field, what, hint)
+    snapshot = serving.resolve(name, runtime, runtime.renderer)
+    if snapshot.canary is not None and not runtime.istio:
+        weight, pods = snapshot.canary.steps[0].weight, snapshot.replicas
+        if weight * pods < 100:
+            what = f"begins its canary in {name} with {weight} percent of {pods} pod{'s' * (pods > 1)}, "
+            hint = f"{-(-100 // weight)} replicas, or weights by runtime.istio"
+            yield Finding(path, ("serving",), f"{what}which is less than one and so takes one", hint, "warning")
     if strategy != "canary" and override is not None and override.canary is not None:
         what = f"has steps for {name}, which serves by the strategy {strategy}"
         yield Finding(path, (*here, "canary"), what, f"strategy: canary there, on {_CANARY}")

@@ -379,12 +379,27 @@ CASES = [
         "analysis without a Prometheus",
         {
             STAGING: Edit("alias: staging", "alias: staging\nruntime: {renderer: rollout/v1}"),
-            SPAM: Edit("seed: 0\n", "seed: 0\nserving: {canary: {analysis: none}}\n"),
+            SPAM: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10, canary: {analysis: none}}\n"),
+            DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10}\n"),
         },
         [
-            f"{DIGITS}:1: is a canary with analysis in staging, which names no Prometheus. hint: runtime.prometheus in {STAGING}, or canary.analysis: none"
+            f"{DIGITS}:15: is a canary with analysis in staging, which names no Prometheus. hint: runtime.prometheus in {STAGING}, or canary.analysis: none"
         ],
         DIGITS_ALL,
+    ),
+    Case(
+        "canary of too few pods",
+        {
+            STAGING: Edit(
+                "alias: staging", 'alias: staging\nruntime: {renderer: rollout/v1, prometheus: "http://p:9090"}'
+            ),
+            DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 3}\n"),
+            SPAM: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10}\n"),
+        },
+        [
+            f"{DIGITS}:15: begins its canary in staging with 10 percent of 3 pods, which is less than one and so takes one. hint: 10 replicas, or weights by runtime.istio"
+        ],
+        set(),
     ),
     Case(
         "steps where nothing is a canary",
