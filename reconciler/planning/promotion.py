@@ -75,6 +75,7 @@ def promotion_wish(
     view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle, asked_by: str = ""
 ) -> Wish:
     """The pull request that pins a candidate, judged. ``asked_by``: the person who asked, where one did."""
+    asked_by = asked_by or _asked_by(view, subject, wanted)
     release = promotion_release(view, subject, wanted, bundle)
     head = with_release(view.desired, subject, release, bundle)
     verdict = admit_subject(view.desired, head, view.observed, subject)
@@ -96,7 +97,8 @@ def promotion_wish(
         merge=promotion.merge,
         frozen=True,
         lineage=_lineage(wanted),
-        asked_by=asked_by or _asked_by(view, subject, wanted),
+        asked_by=asked_by,
+        notes=(f"Asked for by {asked_by}.",) if asked_by else (),
     )
 
 

@@ -73,4 +73,4 @@ def upgrade(desired: DesiredState, observed: Observed, subject: Subject, person:
         title=f"Render {subject.model} in {subject.environment} with {new}",
         headline=f"{subject.model} in {subject.environment}: {new} instead of {old}, the version stays",
     )
-    return open_request(view, named, f"Asked for by {person}.")
+    return open_request(view, named)
