@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test test-forge test-cluster check generate lock clean
+.PHONY: help setup demo walkthrough pictures test test-forge test-cluster check generate lock locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -93,6 +93,17 @@ lock: setup  ## Resolve pyproject.toml again into requirements.lock (UPGRADE=1 t
 	@export UV_CUSTOM_COMPILE_COMMAND="make lock"; $(UV) pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --all-extras $(if $(UPGRADE),--upgrade) \
 	  pyproject.toml --output-file requirements.lock
+	@$(MAKE) locks
+
+# What each image of deploy/Containerfile installs: the part of requirements.lock that it needs, hashes and all.
+locks: setup
+	@mkdir -p deploy/locks; export UV_CUSTOM_COMPILE_COMMAND="make lock"; \
+	slice="pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --constraint requirements.lock"; \
+	$(UV) $$slice pyproject.toml --output-file deploy/locks/reconciler.txt; \
+	$(UV) $$slice pyproject.toml --extra steps --output-file deploy/locks/steps.txt; \
+	$(UV) $$slice pyproject.toml --extra server --output-file deploy/locks/server.txt; \
+	echo hatchling > .venv/build.in; $(UV) $$slice .venv/build.in --output-file deploy/locks/build.txt
 
 clean:  ## Remove everything that make made, .venv too
 	rm -rf .venv .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -186,7 +186,7 @@ def default_for(field: FieldInfo) -> str:
     if isinstance(value, timedelta):
         return f"`{format_duration(value)}`"
     if isinstance(value, tuple):
-        return ", ".join(f"`{item}`" for item in value)
+        return ", ".join(f"`{item}`" for item in value if not isinstance(item, BaseModel))
     if isinstance(value, (str, int, float)):
         return f"`{value}`" if value != "" else ""
     return ""

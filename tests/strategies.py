@@ -35,7 +35,6 @@ from reconciler.core.documents import (
     Rejected,
     Release,
     Rollback,
-    Serving,
     Training,
     VerifiedPin,
     Versus,
@@ -71,6 +70,7 @@ from reconciler.core.observed import (
     evidence_tag,
     verified_tag,
 )
+from reconciler.core.serving import Runtime, Serving
 from reconciler.planning.in_motion import INTENTS, in_motion
 from reconciler.planning.judge import NO_CHAMPION, case_of, measurements
 from reconciler.planning.proposals import with_release
@@ -214,7 +214,7 @@ def releases(draw: DrawFn, desired: DesiredState, subject: Subject) -> Release:
             digest=digest_of_version(version),
         ),
         image=desired.platform.images.server,
-        serving=model.serving_in(subject.environment),
+        serving=model.serving_in(subject.environment, Runtime()),
         renderer="deployment/v1",
         admission=Admission(
             grounds=draw(st.sampled_from(["promotion", "rollback", "adoption"])), judged_at=draw(instants)

@@ -1,4 +1,4 @@
-"""`reconcile render`: the manifests of the Releases in the working tree."""
+"""`reconcile render`: the manifests of the Releases in the working tree; a new renderer for them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,24 @@ def render(
         bool,
         typer.Option("--check", help="Print nothing but differences to what is committed; exit code 1 if any."),
     ] = False,
+    upgrade: Annotated[
+        str,
+        typer.Option(
+            "--upgrade",
+            metavar="ENV",
+            show_default=False,
+            help="Open a pull request for each release there that an older renderer made.",
+        ),
+    ] = "",
 ) -> None:
-    """Print the Kubernetes manifests of releases, or check them."""
+    """Print the Kubernetes manifests of releases, or check them.
+
+    A release keeps its renderer until its next version. --upgrade promotes the same version with the new one.
+    """
+    if upgrade:
+        if pair or check:
+            raise typer.BadParameter("goes alone", param_hint="--upgrade")
+        raise typer.Exit(_upgrade(Session.of(context), upgrade))
     from reconciler.bootstrap import folder_source
     from reconciler.core.desired import blob_id
     from reconciler.core.documents import rendered_folder
@@ -59,3 +75,32 @@ def render(
                 continue
             different += 1
     raise typer.Exit(1 if different else 0)
+
+
+def _upgrade(session: Session, environment: str) -> int:
+    """1 where a release could not be moved; each is told apart, and the others are moved."""
+    from reconciler.apply import open_pull_request
+    from reconciler.bootstrap import now
+    from reconciler.core.errors import TrueupError
+    from reconciler.loop import plan_once
+    from reconciler.planning.in_motion import Scope
+    from reconciler.planning.upgrade import outdated, upgrade
+
+    refused = 0
+    with console.working("asking the registry, the workflows, the forge and the cluster"):
+        closely = Scope(environment=environment, closely=True)
+        desired, observed, _ = plan_once(session.readers, now(), closely)
+        subjects = outdated(desired, environment)
+        for subject in subjects:
+            try:
+                wanted = upgrade(desired, observed, subject, session.repository.name)
+                number = open_pull_request(wanted, session.writers.forge)
+            except TrueupError as error:
+                console.note(f"{subject}: {error}")
+                refused += 1
+            else:
+                console.write(f"#{number}\n")
+                console.note(f"{wanted.title}: {wanted.summary.merges}")
+    if not subjects:
+        console.note(f"every release of {environment} has its renderer")
+    return int(bool(refused))

@@ -25,6 +25,7 @@ from reconciler.core.base import (
     parse_duration,
 )
 from reconciler.core.digests import digest_of
+from reconciler.core.serving import RendererName, Runtime, Serving, ServingSnapshot
 
 API_VERSION = "trueup.dev/v1"
 
@@ -356,10 +357,6 @@ class Limits(Frozen):
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
 
 
-class Runtime(Frozen):
-    renderer: Literal["deployment/v1"] = "deployment/v1"
-
-
 class Environment(Document):
     """One place where models serve, and the rules for getting there."""
 
@@ -371,7 +368,9 @@ class Environment(Document):
     cluster: Name = "local"
     namespace: Name
     runtime: Runtime = Runtime()
-    sync: Literal["reconciler"] = "reconciler"
+    sync: Literal["reconciler", "argocd"] = Field(
+        default="reconciler", description="Who applies the committed manifests: trueup, or Argo CD."
+    )
     promotion: Promotion = Promotion()
     rollback: Rollback = Rollback()
     drift: Drift = Drift()
@@ -441,42 +440,6 @@ class Training(Frozen):
         return {"workflow": self.workflow, "hyperparameters": dict(sorted(self.hyperparameters.items()))}
 
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$")]
-
-
-class Resources(Frozen):
-    cpu: Quantity = "500m"
-    memory: Quantity = "1Gi"
-
-
-class ServingOverride(Frozen):
-    """What one environment serves differently."""
-
-    replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    resources: Resources | None = None
-
-
-class ServingSnapshot(Frozen):
-    """How a version serves in one environment, all defaults and overrides resolved; pinned by its Release."""
-
-    strategy: Literal["rolling"] = "rolling"
-    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    resources: Resources = Resources()
-
-
-class Serving(ServingSnapshot):
-    overrides: dict[Name, ServingOverride] = Field(default_factory=dict)
-    latency: Later = None
-
-    def resolve(self, environment: str) -> ServingSnapshot:
-        override = self.overrides.get(environment, ServingOverride())
-        return ServingSnapshot(
-            strategy=self.strategy,
-            replicas=override.replicas or self.replicas,
-            resources=override.resources or self.resources,
-        )
-
-
 class Model(Document):
     """One model: where its data, code and versions are, how it trains, serves, and where it may go."""
 
@@ -501,8 +464,13 @@ class Model(Document):
             raise ValueError("trains by workflow and so needs data.train")
         return self
 
-    def serving_in(self, environment: str) -> ServingSnapshot | Literal["none"]:
-        return "none" if isinstance(self.serving, str) else self.serving.resolve(environment)
+    def serving_in(
+        self, environment: str, runtime: Runtime, renderer: RendererName | None = None
+    ) -> ServingSnapshot | Literal["none"]:
+        """How a version serves there now, by the environment's renderer unless another one is named."""
+        if isinstance(self.serving, str):
+            return "none"
+        return self.serving.resolve(environment, runtime, renderer or runtime.renderer)
 
 
 # --- Release ----------------------------------------------------------------------------------------------
@@ -573,7 +541,7 @@ class Release(Document):
     pin: Pin
     image: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$")]
     serving: ServingSnapshot | Literal["none"]
-    renderer: Literal["deployment/v1"]
+    renderer: RendererName
     admission: Admission
     champion: VerifiedPin | None = Field(
         default=None,

@@ -21,9 +21,11 @@ from reconciler.core.documents import (
 )
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.policies import loosenings, merge_gates
+from reconciler.core.serving import STRATEGIES, Serving
 from reconciler.core.strict_yaml import Path
 from reconciler.core.validation import nearest
 
+_CANARY = " or ".join(name for name, known in STRATEGIES.items() if "canary" in known)
 STOCK_HINT = "`reconcile init` writes the stock templates to workflows/rendered"
 
 
@@ -264,10 +266,44 @@ def _wanted_in(documents: Documents, path: str, model: Model) -> Iterator[Findin
         if environment not in known:
             hint = nearest(environment, known, if_none=f"add {environment_path(environment)}")
             yield Finding(path, ("environments", index), f"names the unknown environment {environment}", hint)
-    for environment in () if isinstance(model.serving, str) else model.serving.overrides:
+    if isinstance(model.serving, str):
+        return
+    for environment in model.serving.overrides:
         if environment not in known:
             what = f"serving.overrides names the unknown environment {environment}"
             yield Finding(path, ("serving", "overrides", environment), what, nearest(environment, known))
+    for name in model.environments:
+        if name in documents.environments:
+            yield from _served_in(path, model.serving, name, documents.environments[name])
+
+
+def _served_in(path: str, serving: Serving, name: str, environment: Environment) -> Iterator[Finding]:
+    """What the environment's renderer cannot do of what is asked for."""
+    override, runtime = serving.overrides.get(name), environment.runtime
+    strategy = serving.strategy_in(name, runtime.renderer)
+    here: Path = ("serving", "overrides", name) if override else ("serving",)
+    if strategy not in STRATEGIES[runtime.renderer]:
+        field: Path = (*here, "strategy") if override and override.strategy else ("serving", "strategy")
+        can = " or ".join(STRATEGIES[runtime.renderer])
+        others = " or ".join(other for other, known in STRATEGIES.items() if strategy in known)
+        what = f"asks for the strategy {strategy}, and {name} renders with {runtime.renderer}, which does {can}"
+        yield Finding(path, field, what, f"runtime.renderer: {others} in {environment_path(name)}")
+        return
+    if strategy == "canary" and serving.canary_in(name).analysis != "none" and runtime.prometheus is None:
+        field = (*here, "canary") if override and override.canary else ("serving",)
+        what = f"is a canary with analysis in {name}, which names no Prometheus"
+        hint = f"runtime.prometheus in {environment_path(name)}, or canary.analysis: none"
+        yield Finding(path, field, what, hint)
+    snapshot = serving.resolve(name, runtime, runtime.renderer)
+    if snapshot.canary is not None and not runtime.istio:
+        weight, pods = snapshot.canary.steps[0].weight, snapshot.replicas
+        if weight * pods < 100:
+            what = f"begins its canary in {name} with {weight} percent of {pods} pod{'s' * (pods > 1)}, "
+            hint = f"{-(-100 // weight)} replicas, or weights by runtime.istio"
+            yield Finding(path, ("serving",), f"{what}which is less than one and so takes one", hint, "warning")
+    if strategy != "canary" and override is not None and override.canary is not None:
+        what = f"has steps for {name}, which serves by the strategy {strategy}"
+        yield Finding(path, (*here, "canary"), what, f"strategy: canary there, on {_CANARY}")
 
 
 def _pins(documents: Documents) -> Iterator[Finding]:

@@ -211,7 +211,15 @@ class _Pin:
             yield Objection(
                 code="image", what="the server image is neither the platform's nor the one pinned before"
             )
-        serving = model.serving_in(self.subject.environment)
+        known_renderer = self.new.renderer in (
+            environment.runtime.renderer,
+            self.old.renderer if self.old else "",
+        )
+        if not known_renderer and self.new.admission.grounds != "rollback":
+            yield Objection(
+                code="renderer", what="the renderer is neither the environment's nor the one pinned before"
+            )
+        serving = model.serving_in(self.subject.environment, environment.runtime, self.new.renderer)
         if self.new.serving != serving and not self._served_before():
             yield Objection(
                 code="serving-edited", what="the serving section is not the model's for this environment"

@@ -109,7 +109,10 @@ def plan_leftovers(view: View, subject: Subject) -> Decision:
                 "environment back, or delete it by hand",
             )
         )
-    if workload is not None:
+    if workload is not None and view.environment(subject).sync == "argocd":
+        what = f"nothing is pinned here any more; Argo CD prunes {', '.join(workload.objects)}"
+        decision = wait(hold("awaiting-sync", subject, what))
+    elif workload is not None:
         decision = act(
             PruneWorkload(
                 key=f"prune-workload {subject} {workload.release}",

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from reconciler.core.base import Subject
-from reconciler.core.documents import Pin, Release, ServingSnapshot, VerifiedPin, release_digest
+from reconciler.core.documents import Pin, Release, VerifiedPin, release_digest
 from reconciler.core.observed import Gap, ModelVersion, RegisteredModel
 from reconciler.core.plan import Hold
+from reconciler.core.serving import STRATEGIES, RendererName, ServingSnapshot
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.view import Change, View
 
@@ -23,7 +24,7 @@ class Candidate(NamedTuple):
     pin: Pin
     serving: ServingSnapshot | Literal["none"]
     image: str
-    renderer: Literal["deployment/v1"]
+    renderer: RendererName
     change: Change | None
 
     @property
@@ -32,8 +33,12 @@ class Candidate(NamedTuple):
         return release_digest(self.pin, self.image, self.serving, self.renderer)
 
 
-def candidate(view: View, subject: Subject) -> Candidate | Hold:
-    """The candidate of one environment and model, or why there is none."""
+def candidate(view: View, subject: Subject, upgrade: bool = False) -> Candidate | Hold:
+    """The candidate of one environment and model, or why there is none.
+
+    A pin keeps its renderer while it is what is wanted. ``upgrade``: the environment's renderer is wanted too,
+    as it is where a person's open pull request asks for that.
+    """
     environment, model = view.environment(subject), view.model(subject)
     registered = view.registered(environment.registry, model.registered_name)
     if isinstance(registered, Gap):
@@ -45,11 +50,13 @@ def candidate(view: View, subject: Subject) -> Candidate | Hold:
         version = _verified_upstream(view, subject, registered)
     if isinstance(version, Hold):
         return version
-    serving = _serving(view, subject, release)
     pinned = release is not None and release.pin.digest == version.digest
     change: Change | None = "version"
     if release is not None and pinned:
-        change = None if release.serving == serving else "serving"
+        moved = release.renderer != environment.runtime.renderer and (upgrade or _asked_for(view, subject))
+        same = release.serving == _serving(view, subject, release, release.renderer)
+        change = None if same and not moved else "serving"
+    serving = _serving(view, subject, release, environment.runtime.renderer)
     if version.digest is None and not pinned:
         return hold(
             "version-missing",
@@ -203,15 +210,28 @@ def _same_artifacts(registered: RegisteredModel, wanted: VerifiedPin) -> ModelVe
     return next(iter(named + equal[::-1] + adopted), None)
 
 
-def _serving(view: View, subject: Subject, release: Release | None) -> ServingSnapshot | Literal["none"]:
+def _asked_for(view: View, subject: Subject) -> bool:
+    """Whether a person's open pull request moves this pin to the environment's renderer."""
+    existing = view.open_pull("promote", subject)
+    return existing is not None and existing.marker is not None and bool(existing.marker.asked_by)
+
+
+def _serving(
+    view: View, subject: Subject, release: Release | None, renderer: RendererName
+) -> ServingSnapshot | Literal["none"]:
     """main's serving section, once every environment before this one has verified its own form of it."""
-    model, promotes_from = view.model(subject), view.environment(subject).promotes_from
-    wanted = model.serving_in(subject.environment)
-    if promotes_from is None or release is None:
+    model, environment = view.model(subject), view.environment(subject)
+    wanted = model.serving_in(subject.environment, environment.runtime, renderer)
+    if environment.promotes_from is None or release is None:
         return wanted
-    for name in promotes_from.environments:
+    if release.serving != "none" and release.serving.strategy not in STRATEGIES[renderer]:
+        return wanted
+    for name in environment.promotes_from.environments:
         upstream = view.desired.releases.get(f"{name}/{subject.model}")
-        if upstream is None or upstream.serving != model.serving_in(name):
+        if upstream is None or name not in view.desired.environments:
+            return release.serving
+        runtime = view.desired.environments[name].runtime
+        if upstream.serving != model.serving_in(name, runtime, upstream.renderer):
             return release.serving
         if view.verified_at(name, upstream) is None:
             return release.serving

@@ -53,6 +53,7 @@ HOLDS: dict[str, Meaning] = {
     ),
     "rendered-edited": Meaning("The committed manifests are not the ones of this pin.", person=True),
     "pinned-version-missing": Meaning("The pinned version is gone, or is not what the pin says.", person=True),
+    "awaiting-sync": Meaning("Argo CD applies in this environment, and has not applied this release yet."),
     "progressing": Meaning("The cluster is bringing the release up."),
     "paused": Meaning("The canary does not go on by itself: a person decides.", person=True),
     "drifted": Meaning("Somebody changed what trueup had put there, and it is only told.", person=True),

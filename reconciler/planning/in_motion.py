@@ -67,7 +67,7 @@ def at_rest(view: View, subject: Subject) -> bool:
         workload is not None
         and workload.release == workload.serving == release.digest
         and workload.health == "Healthy"
-        and not workload.drifted
+        and not view.drifted(subject, workload)
     )
     if (
         not served
@@ -103,7 +103,7 @@ def details(view: View, subject: Subject, closely: bool = False) -> Details:
     history = release is not None and (
         closely or failing or asked or view.verified_at(subject.environment, release) is None
     )
-    wanted = candidate(view, subject)
+    wanted = candidate(view, subject, upgrade=closely)
     marks: tuple[tuple[str, Mark], ...] = ()
     branches: list[str] = []
     if not isinstance(wanted, Hold) and wanted.change is not None:

@@ -47,7 +47,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
         evidence=measured.evidence,
         sources=measured.sources,
     )
-    wish = _wish(view, subject, wanted, bundle)
+    wish = promotion_wish(view, subject, wanted, bundle)
     if wish.verdict.verdict == "block":
         stopped = close_unwanted(view, subject, "promote", f"no longer admissible: {wish.verdict.against()[0]}")
         refused = refusal(subject, wish.verdict, f"version {wanted.pin.version} is not promoted")
@@ -71,7 +71,11 @@ def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: E
     return with_digests(view, subject, draft, policy=view.policy(subject).digest, bundle=bundle)
 
 
-def _wish(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle) -> Wish:
+def promotion_wish(
+    view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle, asked_by: str = ""
+) -> Wish:
+    """The pull request that pins a candidate, judged. ``asked_by``: the person who asked, where one did."""
+    asked_by = asked_by or _asked_by(view, subject, wanted)
     release = promotion_release(view, subject, wanted, bundle)
     head = with_release(view.desired, subject, release, bundle)
     verdict = admit_subject(view.desired, head, view.observed, subject)
@@ -93,7 +97,16 @@ def _wish(view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundl
         merge=promotion.merge,
         frozen=True,
         lineage=_lineage(wanted),
+        asked_by=asked_by,
+        notes=(f"Asked for by {asked_by}.",) if asked_by else (),
     )
+
+
+def _asked_by(view: View, subject: Subject, wanted: Candidate) -> str:
+    """Of the open pull request, so that it stays theirs when it is rebuilt."""
+    existing = view.open_pull("promote", subject)
+    same = existing and existing.marker and existing.marker.candidate == wanted.release
+    return existing.marker.asked_by if same and existing and existing.marker else ""
 
 
 def _lineage(wanted: Candidate) -> dict[str, str]:

@@ -11,7 +11,8 @@ from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.releases import mark_version
-from reconciler.planning.renderers import blob_ids, object_name, render
+from reconciler.planning.renderers import blob_ids, render
+from reconciler.planning.renderers.parts import object_name
 from reconciler.planning.view import View
 
 
@@ -59,8 +60,12 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
         return _soak(view, subject, release, None)
     if isinstance(workload, Gap):
         return wait(unanswered(subject, workload))
-    heal = view.environment(subject).drift.cluster == "heal"
+    drifted = view.drifted(subject, workload) if workload else ()
+    heal = bool(drifted) and view.environment(subject).drift.cluster == "heal"
     if (why := _why_apply(release, workload, heal=heal)) is not None:
+        if view.environment(subject).sync == "argocd":
+            folder = rendered_folder(subject.environment, subject.model)
+            return wait(hold("awaiting-sync", subject, f"{why}; Argo CD applies {folder}, and has not yet"))
         return _apply(view, subject, release, why)
     assert workload is not None
     if workload.health == "Paused":
@@ -81,7 +86,9 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
 
 def drift_warning(view: View, subject: Subject, release: Release, workload: Workload | Gap | None) -> Decision:
     """What somebody changed in the cluster, where the environment wants that told and not put back."""
-    if not isinstance(workload, Workload) or workload.release != release.digest or not workload.drifted:
+    if not isinstance(workload, Workload) or workload.release != release.digest:
+        return NOTHING
+    if not view.drifted(subject, workload):
         return NOTHING
     if view.environment(subject).drift.cluster == "heal":
         return NOTHING
@@ -99,7 +106,7 @@ def _why_apply(release: Release, workload: Workload | None, *, heal: bool) -> st
         return f"nothing of version {release.pin.version} runs yet"
     if workload.release != release.digest:
         return f"version {release.pin.version} is pinned, and something else is applied"
-    if workload.drifted and heal:
+    if heal:
         return _drifted(workload)
     if workload.health == "Missing":
         return f"it is gone: {workload.message or 'no objects'}"

@@ -170,6 +170,10 @@ class View:
                 return next(iter(sweep.gaps.values()))
         return None
 
+    def drifted(self, subject: Subject, workload: Workload) -> tuple[str, ...]:
+        """What is otherwise than trueup applied it; of what Argo CD applies, Argo CD sees and mends that."""
+        return () if self.environment(subject).sync == "argocd" else workload.drifted
+
     # --- details ------------------------------------------------------------------------------------------
 
     def pin_history(self, subject: Subject) -> PinHistory | None:

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
-from reconciler.adapters.embedded.deployment_fields import HONOURED, IGNORED, REFUSED
+from reconciler.adapters.embedded.deployment_fields import HONOURED, IGNORED, KINDS_REFUSED, REFUSED
 from reconciler.adapters.kubernetes.client import connect
 from reconciler.adapters.kubernetes.cluster import KubernetesCluster
 from reconciler.core.canonical import dump_yaml
@@ -778,9 +778,22 @@ def test_what_the_renderer_makes_is_accepted(tmp_path: Path) -> None:
     assert applied.release == release.digest
     assert applied.pod["command"] == ["reconcile-server"]
     assert applied.pod["env"]["TRUEUP_MODEL_VERSION"] == "3"
-    assert applied.values == {"MLFLOW_TRACKING_URI": False}
+    credentials = {f"MLFLOW_TRACKING_{name}": True for name in ("USERNAME", "PASSWORD", "TOKEN")}
+    assert applied.values == {"MLFLOW_TRACKING_URI": False, **credentials}
     assert set(applied.pod["probes"]) == {"startup", "readiness", "liveness"}
     assert "spec.replicas beyond the first" in applied.notes
+    assert {"NetworkPolicy", "PodDisruptionBudget", "ServiceAccount"} <= set(applied.notes)
+
+
+@pytest.mark.parametrize("kind", KINDS_REFUSED)
+def test_a_canary_is_refused_by_name(kind: str) -> None:
+    from reconciler.adapters.embedded.deployment_fields import read_manifests
+
+    item = {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": {"name": "digits"}}
+    with pytest.raises(Terminal) as refusal:
+        read_manifests({"item.yaml": dump_yaml(item)}, "staging", "digits", "ml")
+    assert f"cannot do a {kind}" in str(refusal.value)
+    assert "strategy rolling" in refusal.value.hint
 
 
 def test_a_supervisor_that_ends_before_it_hears_the_signal_has_ended(

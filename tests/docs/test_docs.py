@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,15 @@ from typing import Any
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 from typer.main import get_command
 
+from reconciler.adapters.folder_source import FolderSource
 from reconciler.cli.main import app, spelled_out
+from reconciler.core.documents import KINDS
+from reconciler.core.strict_yaml import read
+from reconciler.core.validation import validate
+from reconciler.load import load
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -132,6 +139,58 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
     assert target.exists()
     if anchor:
         assert anchor in anchors(target)
+
+
+# --- YAML in install.md -----------------------------------------------------------------------------------
+
+INSTALL = ROOT / "docs/install.md"
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", INSTALL.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def kind_in(block: str) -> str:
+    return str(YAML(typ="safe", pure=True).load(block)["kind"])
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)), ids=map(kind_in, BLOCKS))
+def test_a_document_to_install_is_valid(number: int) -> None:
+    """One of ours is what `reconcile validate` takes; any other is in deploy/, whose tests read it."""
+    document = read(BLOCKS[number].encode(), "docs/install.md")
+    if document.value["apiVersion"] == "trueup.dev/v1":
+        kind = KINDS[document.value["kind"]].type
+        assert isinstance(validate(kind, document), kind)
+    else:
+        assert document.value in list(deployed())
+
+
+def deployed() -> Iterator[Any]:
+    for path in (ROOT / "deploy").rglob("*.yaml"):
+        yield from YAML(typ="safe", pure=True).load_all(path)
+
+
+def test_the_documents_to_install_are_a_repository(tmp_path: Path) -> None:
+    """Beside the shipped policies, templates, code and data, nothing is wrong between them."""
+    for part in ("policies", "workflows/rendered", "models/digits"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.csv"))
+    written: set[Path] = set()
+    for block in BLOCKS:
+        document = YAML(typ="safe", pure=True).load(block)
+        places = {
+            "Platform": "environments/platform.yaml",
+            "Environment": f"environments/{document.get('alias')}/environment.yaml",
+            "Model": "models/digits/model.yaml",
+        }
+        if document["kind"] in places:
+            path = tmp_path / places[document["kind"]]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path not in written:  # a second Platform is that of another section
+                path.write_text(block)
+            written.add(path)
+    state = load(FolderSource(tmp_path), "")
+    assert [str(problem) for problem in state.problems] == []
+    model = state.models["digits"].model
+    served = {name: model.serving_in(name, found.runtime) for name, found in state.environments.items()}
+    strategies = {name: how.strategy for name, how in served.items() if how != "none"}
+    assert strategies == {"staging": "rolling", "production": "canary"}
 
 
 # --- what must not be written -----------------------------------------------------------------------------

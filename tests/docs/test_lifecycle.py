@@ -66,6 +66,7 @@ def test_the_file_beside_a_hold_makes_it(hold: str, file: str) -> None:
 
 def test_what_is_made_elsewhere_too_is_said_below_the_table() -> None:
     below = {
+        ("awaiting-sync", "aliases.py"),
         ("drifted", "aliases.py"),
         ("measuring", "limits.py"),
         ("pinned-version-missing", "training.py"),

@@ -204,8 +204,9 @@ class Story:
     def _release_digest(self, subject: Subject, number: object) -> str:
         model = self.written.models[subject.model].model
         image = self.written.platform.images.server
-        serving = model.serving_in(subject.environment)
-        return release_digest(self.pin(subject.model, number), image, serving, "deployment/v1")
+        runtime = self.written.environments[subject.environment].runtime
+        serving = model.serving_in(subject.environment, runtime)
+        return release_digest(self.pin(subject.model, number), image, serving, runtime.renderer)
 
     def _evaluated(
         self,
@@ -361,7 +362,8 @@ class Story:
             evidence={"evaluate": document} if document else {},
             sources={"evaluate": str(mark)} if document else {},
         )
-        serving = model.serving_in(subject.environment)
+        runtime = self.written.environments[subject.environment].runtime
+        serving = model.serving_in(subject.environment, runtime)
         if replicas and not isinstance(serving, str):
             serving = serving.model_copy(update={"replicas": replicas})
         wanted = Candidate(
@@ -369,7 +371,7 @@ class Story:
             pin=pin,
             serving=serving,
             image=image,
-            renderer="deployment/v1",
+            renderer=runtime.renderer,
             change="version",
         )
         return promotion_release(view, subject, wanted, bundle), bundle

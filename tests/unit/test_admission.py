@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState, blob_id, blobs_digest
-from reconciler.core.documents import Exceptions, External, Rejected, Release, Serving, VerifiedPin, Waiver
+from reconciler.core.documents import Exceptions, External, Rejected, Release, VerifiedPin, Waiver
 from reconciler.core.evidence import Estimate, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     TAG_DIGEST,
@@ -31,6 +31,7 @@ from reconciler.core.observed import (
     verified_tag,
 )
 from reconciler.core.plan import Verdict
+from reconciler.core.serving import Runtime, Serving
 from reconciler.planning.admission import admit, admit_pin
 from reconciler.planning.proposals import with_release
 from reconciler.planning.renderers import render
@@ -473,7 +474,7 @@ def test_serving_differently_lets_in_only_what_is_verified() -> None:
     """Version 3 was merged past the check; changing how it serves must not make it admissible."""
     base = _with_two_replicas(proposed(STAGING, 3))
     release, bundle = parts(base, STAGING)
-    again = edited(release, serving=base.models["digits"].model.serving_in("staging"))
+    again = edited(release, serving=base.models["digits"].model.serving_in("staging", Runtime()))
     head = sealed(STAGING, again, bundle, base)
     assert codes(verdict_of(head, base)) >= {"gate accuracy"}
 
@@ -482,7 +483,7 @@ def test_serving_the_champion_differently_asks_the_light_gates_alone() -> None:
     base = _with_two_replicas(BASE)
     release = base.releases[str(STAGING)]
     champion = STORY.view_at(base, STORY.at, STAGING).champion(STAGING)
-    serving = base.models["digits"].model.serving_in("staging")
+    serving = base.models["digits"].model.serving_in("staging", Runtime())
     again = edited(release, serving=serving, champion=champion)
     bundle = EvidenceBundle(candidate=release.pin.digest, champion=release.pin.digest, evidence={})
     verdict = verdict_of(sealed(STAGING, again, bundle, base), base)

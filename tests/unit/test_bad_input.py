@@ -354,6 +354,85 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
+        "strategy that the renderer cannot do",
+        {DIGITS: Edit("seed: 0\n", "seed: 0\nserving:\n  replicas: 2\n  strategy: canary\n")},
+        [
+            f"{DIGITS}:17: asks for the strategy canary, and production renders with deployment/v1, which does rolling. hint: runtime.renderer: rollout/v1 in {PRODUCTION}",
+            f"{DIGITS}:17: asks for the strategy canary, and staging renders with deployment/v1, which does rolling. hint: runtime.renderer: rollout/v1 in {STAGING}",
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "strategy that one environment's renderer cannot do",
+        {
+            DIGITS: Edit(
+                "seed: 0\n",
+                "seed: 0\nserving:\n  overrides:\n    staging:\n      replicas: 2\n      strategy: canary\n",
+            )
+        },
+        [
+            f"{DIGITS}:19: asks for the strategy canary, and staging renders with deployment/v1, which does rolling. hint: runtime.renderer: rollout/v1 in {STAGING}"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "analysis without a Prometheus",
+        {
+            STAGING: Edit("alias: staging", "alias: staging\nruntime: {renderer: rollout/v1}"),
+            SPAM: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10, canary: {analysis: none}}\n"),
+            DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10}\n"),
+        },
+        [
+            f"{DIGITS}:15: is a canary with analysis in staging, which names no Prometheus. hint: runtime.prometheus in {STAGING}, or canary.analysis: none"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "canary of too few pods",
+        {
+            STAGING: Edit(
+                "alias: staging", 'alias: staging\nruntime: {renderer: rollout/v1, prometheus: "http://p:9090"}'
+            ),
+            DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 3}\n"),
+            SPAM: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 10}\n"),
+        },
+        [
+            f"{DIGITS}:15: begins its canary in staging with 10 percent of 3 pods, which is less than one and so takes one. hint: 10 replicas, or weights by runtime.istio"
+        ],
+        set(),
+    ),
+    Case(
+        "steps where nothing is a canary",
+        {
+            DIGITS: Edit(
+                "seed: 0\n",
+                "seed: 0\nserving:\n  overrides:\n    staging:\n      canary: {steps: [{weight: 20}]}\n",
+            )
+        },
+        [
+            f"{DIGITS}:18: has steps for staging, which serves by the strategy rolling. hint: strategy: canary there, on rollout/v1"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "Prometheus that nothing asks",
+        {STAGING: Edit("alias: staging", 'alias: staging\nruntime: {prometheus: "http://prometheus:9090"}')},
+        [f"{STAGING}:5: runtime prometheus and istio are used by the renderer rollout/v1 only"],
+        STAGING_ALL,
+    ),
+    Case(
+        "replicas and an autoscaler",
+        {DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {replicas: 2, autoscaling: {min: 2, max: 4}}\n")},
+        [f"{DIGITS}:15: serving autoscaling decides the number of replicas. hint: remove one of the two"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "canary that goes back",
+        {DIGITS: Edit("seed: 0\n", "seed: 0\nserving: {canary: {steps: [{weight: 50}, {weight: 10}]}}\n")},
+        [f"{DIGITS}:15: serving.canary each step takes more weight than the one before it"],
+        DIGITS_ALL,
+    ),
+    Case(
         "unknown policy",
         {STAGING: Edit("policy: base", "policy: bse")},
         [f"{STAGING}:3: names the unknown policy bse. hint: did you mean base?"],

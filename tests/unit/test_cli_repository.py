@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.folder_source import FolderSource
 from reconciler.cli.main import run
 from reconciler.core.canonical import dump_document
 from reconciler.core.documents import (
@@ -19,14 +20,15 @@ from reconciler.core.documents import (
     Pin,
     Rejected,
     Release,
-    ServingSnapshot,
     evidence_path,
     release_path,
     rendered_folder,
 )
 from reconciler.core.observed import ModelVersion, RegisteredModel, RegistrySweep, VerifiedMark, verified_tag
+from reconciler.core.serving import ServingSnapshot
 from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
+from reconciler.load import load
 from reconciler.planning.renderers import render
 
 ROOT = Path(__file__).parents[2]
@@ -205,6 +207,40 @@ def test_render_check_finds_a_byte_a_loss_and_a_leftover(clone: Clone, capsys: S
 
 
 # --- pull requests ----------------------------------------------------------------------------------------
+
+
+def test_render_upgrade_opens_a_persons_pull_request(
+    clone: Clone, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clone.root / "environments/staging/environment.yaml"
+    assert run(["render", "--upgrade", "staging"]) == 0
+    assert capsys.readouterr().err == "every release of staging has its renderer\n"
+    clone.pin(FIRST)
+    clone.write("policies/free.yaml", "apiVersion: trueup.dev/v1\nkind: GatePolicy\n")
+    runtime = "runtime: {renderer: rollout/v1, prometheus: 'http://prometheus:9090'}\n"
+    path.write_text(path.read_text().replace("policy: staging", "policy: free") + runtime)
+    clone.push("version 1, and another renderer since")
+    assert run(["render", "--upgrade", "staging"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, "no version of training key" in said.err) == ("", True)
+
+    key = load(FolderSource(clone.root), "").training_key("digits")
+    swept = FakeRegistry.sweep
+
+    def trained(registry: FakeRegistry) -> RegistrySweep:
+        (version,) = swept(registry).models["digits"].versions
+        tagged = version.model_copy(update={"tags": {**version.tags, "trueup.training-key": key}})
+        return RegistrySweep(models={"digits": RegisteredModel(versions=(tagged,))})
+
+    monkeypatch.setattr(FakeRegistry, "sweep", trained)
+    assert run(["render", "--upgrade", "staging"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "#1\n"
+    assert "Render digits in staging with rollout/v1" in said.err
+    assert run(["render", "--upgrade", "staging"]) == 1
+    assert "#1 is open already" in capsys.readouterr().err
+    assert run(["render", "--upgrade", "staging", "--check"]) == 1
+    assert "--upgrade: goes alone" in capsys.readouterr().err
 
 
 def test_a_pull_request_from_open_to_merged(clone: Clone, capsys: Said) -> None:

@@ -258,7 +258,7 @@ def test_markdown_at_a_terminal_is_never_wider_than_it(columns: int) -> None:
     said = re.sub(r"\x1b\[[0-9;]*m", "", at_a_terminal(columns=columns, script=script))
     assert max(len(line) for line in said.splitlines()) <= columns
     assert "What speaks against it" in said
-    assert ("no-worse: asked" in said) is (columns < 100)
+    assert ("accuracy: asked" in said) is (columns < 100)
 
 
 def test_nothing_is_said_about_quick_work(capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,11 +24,10 @@ from reconciler.core.documents import (
     Platform,
     Rejected,
     Release,
-    Serving,
-    ServingSnapshot,
     VerifiedPin,
 )
 from reconciler.core.evidence import CATALOGUE
+from reconciler.core.serving import Serving, ServingSnapshot
 from reconciler.planning.judge import Case, case_of
 from tests.stories.build import HERE, Story, digest_of_version, instant
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import shutil
+import subprocess
+import zipfile
 from typing import Any
 
 import pytest
@@ -14,7 +19,10 @@ from reconciler.core import strict_yaml
 from reconciler.core.canonical import dump_document, dump_yaml
 from reconciler.core.documents import Environment, Release
 from reconciler.core.observed import ANNOTATION_RELEASE, ANNOTATION_RENDERED
-from reconciler.planning.renderers import RENDERERS, object_name, render, rendered_digest
+from reconciler.core.serving import RendererName
+from reconciler.planning.renderers import RENDERERS, render, rendered_digest
+from reconciler.planning.renderers.parts import object_name
+from tests.kubernetes_types import complaints, strict
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = "registry.example/trueup/server@sha256:" + "b" * 64
@@ -56,6 +64,38 @@ def release(**changes: Any) -> Release:
         )
     )
 
+
+ANALYSIS = {"errorShare": 0.02, "p95Seconds": 0.25, "minRequests": 50, "prometheus": "http://prometheus:9090"}
+CANARY: dict[str, Any] = {
+    "renderer": "rollout/v1",
+    "serving": {
+        "strategy": "canary",
+        "replicas": 10,
+        "canary": {
+            "steps": [{"weight": 10, "pause": "1d"}, {"weight": 50, "pause": "manual"}],
+            "analysis": ANALYSIS,
+        },
+    },
+}
+SCALED = {"replicas": 2, "autoscaling": {"min": 2, "max": 9, "cpu": 60}}
+
+
+def canary(**changes: Any) -> dict[str, Any]:
+    """A Release's fields for a canary, with these changes of its serving section."""
+    return CANARY | {"serving": CANARY["serving"] | changes}
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rolling": {},
+    "rolling, one": {"serving": {"replicas": 1}},
+    "rolling, scaled": {"serving": SCALED},
+    "rollout, rolling": {"renderer": "rollout/v1"},
+    "canary": canary(),
+    "canary, scaled": canary(**SCALED),
+    "canary, no analysis": canary(canary={"steps": [{"weight": 10}]}),
+    "canary, istio": canary(canary=CANARY["serving"]["canary"] | {"istio": True}),
+}
+"""Every branch of the renderers, by name."""
 
 # --- the canonical writer ---------------------------------------------------------------------------------
 
@@ -136,7 +176,9 @@ def test_other_types_are_refused(value: Any) -> None:
         dump_yaml(value)
 
 
-@pytest.mark.parametrize("document", [release(), release(serving="none", rejected=[]), environment()])
+@pytest.mark.parametrize(
+    "document", [release(), release(**CANARY), release(serving="none", rejected=[]), environment()]
+)
 def test_a_document_survives_its_file(document: Release | Environment) -> None:
     text = dump_document(document)
     assert text.startswith(f"apiVersion: trueup.dev/v1\nkind: {document.kind}\n")
@@ -211,20 +253,10 @@ def test_names_fit_kubernetes() -> None:
     assert object_name("3d") == "model-3d"  # a Service's name starts with a letter
 
 
-@pytest.mark.parametrize("renderer", sorted(RENDERERS))
-def test_manifests_are_valid_kubernetes_objects(renderer: str) -> None:
-    """The client's typed models check required fields; what they do not know would be lost on the way back."""
-    from kubernetes.client import ApiClient
-
-    client = ApiClient()
-    for text in render("staging", environment(), "digits", release(renderer=renderer)).values():
-        given_ = read(text)
-        model = client.deserialize(json.dumps(given_), f"V1{given_['kind']}", "application/json")
-        assert client.sanitize_for_serialization(model) == given_
-
-
 def test_pods_meet_the_restricted_security_standard() -> None:
     pod = rendered()["deployment.yaml"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == rendered()["serviceaccount.yaml"]["metadata"]["name"]
+    assert pod["automountServiceAccountToken"] is False
     container = pod["containers"][0]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -232,3 +264,191 @@ def test_pods_meet_the_restricted_security_standard() -> None:
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert "@sha256:" in container["image"]
+
+
+# --- kinds and fields -------------------------------------------------------------------------------------
+
+
+def kind_of(item: dict[str, Any]) -> tuple[str, str]:
+    return str(item["apiVersion"]).rpartition("/")[0], item["kind"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kubernetes_knows_every_field(variant: str) -> None:
+    objects = rendered(**VARIANTS[variant]).values()
+    ours = [item for item in objects if kind_of(item)[0] != "argoproj.io"]
+    assert [complaints(item) for item in ours] == [[]] * len(ours)
+
+
+def test_an_unknown_field_would_be_found() -> None:
+    service = rendered()["service.yaml"]
+    service["spec"]["ports"][0]["protcol"] = "TCP"
+    assert complaints(service) == ["Service.spec.ports[0].protcol"]
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_renderer_makes_exactly_the_kinds_it_says(renderer: RendererName) -> None:
+    made = {
+        kind_of(item)
+        for variant in VARIANTS.values()
+        if variant.get("renderer", "deployment/v1") == renderer
+        for item in rendered(**variant).values()
+    }
+    assert made == RENDERERS[renderer].kinds
+
+
+def test_every_container_says_its_resources() -> None:
+    for variant in VARIANTS.values():
+        workload = next(
+            item for item in rendered(**variant).values() if item["kind"] in ("Deployment", "Rollout")
+        )
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_one_pod_needs_no_disruption_budget_and_several_have_one() -> None:
+    assert "poddisruptionbudget.yaml" not in rendered(serving={"replicas": 1})
+    assert rendered(serving={"replicas": 2})["poddisruptionbudget.yaml"]["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("variant", ["rolling, scaled", "canary, scaled"])
+def test_an_autoscaler_owns_the_number_of_pods(variant: str) -> None:
+    objects = rendered(**VARIANTS[variant])
+    scaler = objects["horizontalpodautoscaler.yaml"]["spec"]
+    target = scaler["scaleTargetRef"]
+    workload = objects[f"{target['kind'].lower()}.yaml"]
+    assert (target["apiVersion"], target["name"]) == (workload["apiVersion"], workload["metadata"]["name"])
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 9)
+    assert "replicas" not in workload["spec"]
+
+
+# --- the canary -------------------------------------------------------------------------------------------
+
+
+def test_a_canary_waits_and_is_judged_after_each_weight() -> None:
+    strategy = rendered(**canary())["rollout.yaml"]["spec"]["strategy"]["canary"]
+    assert [next(iter(step)) for step in strategy["steps"]] == ["setWeight", "pause", "analysis"] * 2
+    assert [step["setWeight"] for step in strategy["steps"][::3]] == [10, 50]
+    assert [step["pause"] for step in strategy["steps"][1::3]] == [{"duration": "86400s"}, {}]
+    assert strategy["maxUnavailable"] == 0
+
+
+def test_a_canary_may_renounce_its_analysis() -> None:
+    objects = rendered(**VARIANTS["canary, no analysis"])
+    assert "analysistemplate.yaml" not in objects
+    steps = objects["rollout.yaml"]["spec"]["strategy"]["canary"]["steps"]
+    assert steps == [{"setWeight": 10}, {"pause": {"duration": "300s"}}]
+
+
+def test_the_arguments_of_the_analysis_are_those_that_the_steps_give() -> None:
+    objects = rendered(**canary())
+    template = objects["analysistemplate.yaml"]
+    step = objects["rollout.yaml"]["spec"]["strategy"]["canary"]["steps"][2]["analysis"]
+    assert step["templates"] == [{"templateName": template["metadata"]["name"]}]
+    assert {arg["name"] for arg in step["args"]} == {arg["name"] for arg in template["spec"]["args"]}
+    for metric in template["spec"]["metrics"]:
+        used = set(re.findall(r"{{args\.([\w-]+)}}", metric["provider"]["prometheus"]["query"]))
+        assert used == {arg["name"] for arg in step["args"]}
+
+
+def metrics() -> dict[str, Any]:
+    return {m["name"]: m for m in rendered(**canary())["analysistemplate.yaml"]["spec"]["metrics"]}
+
+
+def evaluated(condition: str, result: list[float]) -> bool:
+    """A condition in the expression language of Rollouts; what is used of it reads alike in Python."""
+    assert re.fullmatch(r"len\(result\) == 1 && result\[0\] (<=|>) [0-9.]+", condition)
+    return bool(eval(condition.replace("&&", "and"), {"result": result, "len": len}))
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict"),
+    [
+        ([0.019], "success"),
+        ([0.3], "failure"),
+        ([math.inf], "failure"),
+        ([], "inconclusive"),
+        ([math.nan], "inconclusive"),
+        ([0.0, 0.0], "inconclusive"),
+    ],
+)
+def test_what_is_missing_or_no_number_neither_passes_nor_fails(result: list[float], verdict: str) -> None:
+    for metric in metrics().values():
+        success = evaluated(metric["successCondition"], result)
+        failure = evaluated(metric["failureCondition"], result)
+        assert not (success and failure)
+        assert ("success" if success else "failure" if failure else "inconclusive") == verdict
+        assert metric["failureLimit"] == metric["inconclusiveLimit"] == 0
+
+
+def test_the_analysis_asks_for_metrics_that_the_server_has() -> None:
+    """Names and labels are read off the server itself."""
+    from fastapi.testclient import TestClient
+
+    from workflows.server.app import Served, create_app
+
+    text = TestClient(create_app(Served("digits", "3", DIGEST))).get("/metrics").text
+    for metric in metrics().values():
+        query = metric["provider"]["prometheus"]["query"]
+        asked = set(re.findall(r"trueup_\w+(?={)", query))
+        assert asked
+        for name in asked:
+            assert re.search(rf"^{name}{{", text, re.MULTILINE), name
+        for label, value in re.findall(r'(kind)="(\w+)"', query):
+            assert f'{label}="{value}"' in text
+
+
+def test_only_the_canarys_pods_are_judged() -> None:
+    for metric in metrics().values():
+        query = metric["provider"]["prometheus"]["query"]
+        selectors = re.findall(r"trueup_\w+{(.*?-\.\+\")", query)
+        assert set(selectors) == {'namespace="ml-staging",pod=~"digits-{{args.canary-hash}}-.+"'}
+        assert len(selectors) == query.count("trueup_")
+
+
+def test_with_istio_the_controller_owns_the_selectors() -> None:
+    objects = rendered(**VARIANTS["canary, istio"])
+    strategy = objects["rollout.yaml"]["spec"]["strategy"]["canary"]
+    names = {objects[f"service-{kind}.yaml"]["metadata"]["name"] for kind in ("stable", "canary")}
+    assert {strategy["stableService"], strategy["canaryService"]} == names == {"digits-stable", "digits-canary"}
+    assert all("selector" not in objects[f"service-{kind}.yaml"]["spec"] for kind in ("stable", "canary"))
+    assert strategy["trafficRouting"] == {"istio": {"virtualService": {"name": "digits"}}}
+
+
+# --- Argo Rollouts' own schemas ---------------------------------------------------------------------------
+
+ROLLOUTS = "github.com/argoproj/argo-rollouts@v1.10.2"
+
+
+@pytest.fixture(scope="module")
+def crds() -> dict[str, Any]:
+    """Kind -> schema of the CRDs in Argo Rollouts' Go module."""
+    if shutil.which("go") is None:
+        pytest.skip("there is no Go to fetch the module with")
+    # Go writes the module's files down even where it says that it is too old to build them.
+    command = ["go", "mod", "download", "-json", ROLLOUTS]
+    said = json.loads(subprocess.run(command, check=False, capture_output=True, text=True).stdout)
+    if "Zip" not in said:
+        pytest.skip(f"the module could not be fetched: {said.get('Error')}")
+    archive = zipfile.ZipFile(said["Zip"])
+    found = {}
+    for name in ("rollout-crd", "analysis-template-crd"):
+        crd = read(archive.read(f"{ROLLOUTS}/manifests/crds/{name}.yaml").decode())
+        (version,) = crd["spec"]["versions"]
+        found[crd["spec"]["names"]["kind"]] = strict(version["schema"]["openAPIV3Schema"])
+    return found
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("variant", [name for name, v in VARIANTS.items() if "renderer" in v])
+def test_argo_rollouts_knows_every_field(crds: dict[str, Any], variant: str) -> None:
+    import jsonschema
+
+    objects = [item for item in rendered(**VARIANTS[variant]).values() if item["kind"] in crds]
+    assert objects
+    for item in objects:
+        # apiVersion, kind and metadata are the API server's own business in every CRD.
+        jsonschema.Draft202012Validator(crds[item["kind"]] | {"additionalProperties": True}).validate(item)
+    objects[0]["spec"]["strtegy"] = {}
+    with pytest.raises(jsonschema.ValidationError, match="strtegy"):
+        jsonschema.Draft202012Validator(crds[objects[0]["kind"]]).validate(objects[0])

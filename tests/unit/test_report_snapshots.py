@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from reconciler.core.base import Subject
-from reconciler.core.documents import Admission, Pin, Rejected, Release, ServingSnapshot, VerifiedPin
+from reconciler.core.documents import Admission, Pin, Rejected, Release, VerifiedPin
 from reconciler.core.evidence import Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     Approval,
@@ -51,6 +51,7 @@ from reconciler.core.plan import (
     UpdatePullRequest,
     Verdict,
 )
+from reconciler.core.serving import ServingSnapshot
 from reconciler.report import explain, history, markdown, pull_request, pulls, status, text, verdicts
 from reconciler.report import json as json_report
 from reconciler.report.actions import STYLES, SYMBOLS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from reconciler.core.desired import DesiredState
+from reconciler.planning.aliases import plan_leftovers
+from reconciler.planning.in_motion import at_rest
 from reconciler.planning.serving import plan_serving
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story, subject_of
@@ -19,3 +22,46 @@ def test_a_pin_is_applied_in_the_namespace_that_was_reviewed_or_not_at_all() -> 
     main = STORY.main.model_copy(update={"environments": {**STORY.main.environments, "staging": moved}})
     since = plan_serving(View(main, STORY.observed()), STAGING, release, None)
     assert (since.actions, [hold.code for hold in since.holds]) == ((), ["rendered-edited"])
+
+
+# --- where Argo CD applies --------------------------------------------------------------------------------
+
+DRIFTED = Story(HERE / "cluster-drift-put-back")
+PRODUCTION = subject_of("production/digits")
+
+
+def synced(story: Story, without: str = "") -> DesiredState:
+    """Main where Argo CD applies every environment's manifests; ``without`` the release of one subject."""
+    found = {
+        name: environment.model_copy(update={"sync": "argocd"})
+        for name, environment in story.main.environments.items()
+    }
+    releases = {key: release for key, release in story.main.releases.items() if key != without}
+    return story.main.model_copy(update={"environments": found, "releases": releases})
+
+
+def test_trueup_applies_nothing_and_waits() -> None:
+    main, release = synced(STORY), STORY.main.releases[str(STAGING)]
+    plan = plan_serving(View(main, STORY.observed()), STAGING, release, None)
+    assert plan.actions == ()
+    (hold,) = plan.holds
+    assert hold.code == "awaiting-sync"
+    assert "Argo CD applies environments/staging/rendered/digits" in hold.reason
+
+
+def test_what_differs_in_the_cluster_is_argo_cds_to_mend() -> None:
+    observed = DRIFTED.observed()
+    assert not at_rest(View(DRIFTED.main, observed), PRODUCTION)
+    assert at_rest(View(synced(DRIFTED), observed), PRODUCTION)
+
+
+def test_argo_cd_prunes_what_is_no_longer_committed() -> None:
+    key = str(PRODUCTION)
+    observed = DRIFTED.observed()
+    (ours,) = plan_leftovers(
+        View(DRIFTED.main.model_copy(update={"releases": {}}), observed), PRODUCTION
+    ).actions[:1]
+    assert ours.kind == "prune-workload"
+    plan = plan_leftovers(View(synced(DRIFTED, without=key), observed), PRODUCTION)
+    assert "prune-workload" not in {action.kind for action in plan.actions}
+    assert [hold.code for hold in plan.holds] == ["awaiting-sync"]

@@ -1,7 +1,7 @@
 """What the embedded cluster makes of Kubernetes manifests: three tables, and the reader that holds to them.
 
 :mod:`reconciler.adapters.embedded.cluster` calls :func:`read_manifests` before it records anything. Levels and
-defaults are those of the Kubernetes API: apps/v1 Deployment, v1 Service.
+defaults are those of the Kubernetes API: apps/v1 Deployment, v1 Service. Other kinds have a table of their own.
 """
 
 from __future__ import annotations
@@ -81,6 +81,16 @@ REFUSED: dict[str, str] = {
 """What would alter results if it were left out."""
 
 
+KINDS_IGNORED = ("HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount")
+"""How many, where and as whom it would run, and who could reach it: one process runs, as who started it."""
+
+KINDS_REFUSED = {
+    "Rollout": "the strategy rolling, or a Kubernetes cluster with Argo Rollouts",
+    "AnalysisTemplate": "the strategy rolling, or a Kubernetes cluster with Argo Rollouts",
+}
+"""Kind -> what to use instead: a canary needs several pods, a share of the traffic and a Prometheus."""
+
+
 class Applied(NamedTuple):
     """What a subject's manifests come to. ``values`` names the variables that the cluster must supply."""
 
@@ -103,12 +113,17 @@ def read_manifests(manifests: Mapping[str, str], environment: str, model: str, n
     objects: list[str] = []
     notes: list[str] = []
     for name, value in files.items():
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if kind not in ("Deployment", "Service") or kind in kinds:
+        kind = str(value.get("kind")) if isinstance(value, dict) else "none"
+        if kind in KINDS_REFUSED:
+            hint = f"use {KINDS_REFUSED[kind]}"
+            raise Terminal(f"the embedded cluster cannot do a {kind}", where=name, hint=hint)
+        if kind not in ("Deployment", "Service", *KINDS_IGNORED) or kind in kinds:
             raise Terminal(
                 f"an object of kind {kind}: one Deployment and one Service are known here", where=name
             )
         node = kinds[kind] = _Node(value, name, kind, notes)
+        if kind in KINDS_IGNORED:
+            notes.append(kind)
         metadata = node.child("metadata", "metadata")
         if metadata.get("namespace", str) != namespace:
             raise Terminal(f"is not {namespace}", where=f"{metadata.where}.namespace")
@@ -136,7 +151,7 @@ class _Node:
         self.value: dict[str, Any] = value
         self.where = where
         self._notes = notes
-        for field in value:
+        for field in value if level not in KINDS_IGNORED else ():
             path = f"{where}.{field}"
             if field in HONOURED[level].split():
                 continue
