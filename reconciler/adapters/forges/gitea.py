@@ -248,17 +248,14 @@ class GiteaForge(RestForge):
     # --- writing ------------------------------------------------------------------------------------------
 
     def _build(self, branch: str, base: str, title: str, files: tuple[FileChange, ...]) -> str:
-        def attempt() -> None:
-            git = self._mirror.fetch()
-            refs, main = self._refs(git)
-            old = refs.get(f"refs/heads/{branch}", "")
-            changes = branches.brought(git, refs[main], [old] if old else [])
-            if not branches.only_by(self._account.identity, changes, old):
-                raise self._not_ours(branch)
-            self._push(git, branch, old, base, title, files)
-
-        self._again(attempt)
-        return self._refs(self._mirror.git())[1].removeprefix("refs/heads/")
+        git = self._mirror.fetch()
+        refs, main = self._refs(git)
+        old = refs.get(f"refs/heads/{branch}", "")
+        changes = branches.brought(git, refs[main], [old] if old else [])
+        if not branches.only_by(self._account.identity, changes, old):
+            raise self._not_ours(branch)
+        self._push(git, branch, old, base, title, files)
+        return main.removeprefix("refs/heads/")
 
     def _rebuild(self, branch: str, head: str, base: str, title: str, files: tuple[FileChange, ...]) -> None:
         self._push(self._mirror.fetch(), branch, head, base, title, files)

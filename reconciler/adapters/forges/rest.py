@@ -140,10 +140,17 @@ class RestForge(ABC):
     ) -> int:
         if not branch_name(branch).startswith(OURS):
             raise self._refusal(f"branch {branch} is not trueup's", f"its branches begin with {OURS}")
-        there = self._open_on(branch)
-        if there is not None:
-            return there
-        into = self._build(branch, base, title, files)
+        for turn in range(TURNS):
+            there = self._open_on(branch)
+            if there is not None:
+                return there
+            try:
+                into = self._build(branch, base, title, files)
+                break
+            except LostRace:  # to one who is about to open it
+                if turn + 1 == TURNS:
+                    raise
+                self._sleep(0.1 * 2**turn)
         there = self._open_on(branch)
         if there is not None:
             return there
@@ -272,18 +279,6 @@ class RestForge(ABC):
         return raw
 
     # --- writing ------------------------------------------------------------------------------------------
-
-    def _again(self, attempt: Callable[[], Any]) -> None:
-        """``attempt`` until it wins the race for a branch, a few times at most."""
-        for turn in range(TURNS):
-            try:
-                attempt()
-            except LostRace:
-                if turn + 1 == TURNS:
-                    raise
-                self._sleep(0.1 * 2**turn)
-            else:
-                return
 
     def _not_ours(self, branch: str) -> Terminal:
         hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
