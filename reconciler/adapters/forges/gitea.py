@@ -127,21 +127,6 @@ class GiteaForge(RestForge):
         if _is_draft(raw):
             self._patch(number, {"title": _untitled(raw["title"])})
 
-    # --- person -------------------------------------------------------------------------------------------
-
-    def open_as_person(self, branch: str, title: str, body: str) -> int:
-        there = self._open_on(branch_name(branch))
-        if there is not None:
-            return there
-        git = self._mirror.fetch()
-        refs, main = self._refs(git)
-        head = refs.get(f"refs/heads/{branch}", "")
-        if not head or head not in branches.brought(git, refs[main], [head]):
-            hint = f"commit on it, then: git push origin {branch}"
-            raise self._refusal(f"branch {branch} brings nothing to merge", hint)
-        wish = {"head": branch, "base": main.removeprefix("refs/heads/"), "title": title, "body": body}
-        return self._post_pull(branch, wish)[0]
-
     # --- looking ------------------------------------------------------------------------------------------
 
     @property
@@ -246,6 +231,13 @@ class GiteaForge(RestForge):
         return {name: check for name, (_, check) in found.items()}
 
     # --- writing ------------------------------------------------------------------------------------------
+
+    def _brings(self, branch: str) -> str:
+        git = self._mirror.fetch()
+        refs, main = self._refs(git)
+        head = refs.get(f"refs/heads/{branch}", "")
+        brought = branches.brought(git, refs[main], [head] if head else [])
+        return main.removeprefix("refs/heads/") if head in brought else ""
 
     def _build(self, branch: str, base: str, title: str, files: tuple[FileChange, ...]) -> str:
         git = self._mirror.fetch()

@@ -28,6 +28,11 @@ _PAGES = 400
 Raw = Mapping[str, Any]
 
 
+def author(raw: Raw) -> str:
+    """Who wrote it. An account that is gone has no record."""
+    return str((raw["user"] or {}).get("login", "ghost"))
+
+
 class RestForge(ABC):
     """``repository`` (OWNER/NAME) over ``http``. ``where`` is its address, for messages."""
 
@@ -86,6 +91,10 @@ class RestForge(ABC):
     @abstractmethod
     def _rebuild(self, branch: str, head: str, base: str, title: str, files: tuple[FileChange, ...]) -> None:
         """The branch from ``head`` to a commit on ``base``; not at all where it has that already."""
+
+    @abstractmethod
+    def _brings(self, branch: str) -> str:
+        """The default branch, if this one has commits for it; else empty."""
 
     @abstractmethod
     def _wish(self, branch: str, into: str, title: str, body: str, draft: bool, labels: tuple[str, ...]) -> Raw:
@@ -209,6 +218,16 @@ class RestForge(ABC):
 
     # --- person -------------------------------------------------------------------------------------------
 
+    def open_as_person(self, branch: str, title: str, body: str) -> int:
+        there = self._open_on(branch_name(branch))
+        if there is not None:
+            return there
+        into = self._brings(branch)
+        if not into:
+            hint = f"commit on it, then: git push origin {branch}"
+            raise self._refusal(f"branch {branch} brings nothing to merge", hint)
+        return self._post_pull(branch, {"head": branch, "base": into, "title": title, "body": body})[0]
+
     def approve(self, number: int) -> str:
         raw = self._at(number)
         head, me = str(raw["head"]["sha"]), self.login
@@ -217,7 +236,7 @@ class RestForge(ABC):
             try:
                 self._send("POST", f"/pulls/{number}/reviews", review)
             except Refused as refused:
-                if refused.status == 422 and raw["user"]["login"] == me:
+                if refused.status == 422 and author(raw) == me:
                     hint = "ask another person"
                     raise self._refusal(
                         f"pull request {number} is by {me}, who cannot approve it", hint
@@ -248,7 +267,7 @@ class RestForge(ABC):
         return min((raw["number"] for raw in self._open_ones() if self._branch(raw) == branch), default=None)
 
     def _ours_on(self, branch: str) -> Iterator[int]:
-        mine = (raw for raw in self._open_ones() if raw["user"]["login"] == self.login)
+        mine = (raw for raw in self._open_ones() if author(raw) == self.login)
         return (raw["number"] for raw in mine if self._branch(raw) == branch)
 
     def _comments(self, number: int) -> Iterator[Raw]:
@@ -339,7 +358,7 @@ class RestForge(ABC):
 
     def _end(self, number: int, reason: str) -> None:
         """Say why, then close. Not said twice where it was cut off in between."""
-        last = [(c["user"]["login"], c["body"]) for c in list(self._comments(number))[-1:]]
+        last = [(author(c), c["body"]) for c in list(self._comments(number))[-1:]]
         if reason and last != [(self.login, reason)]:
             self._send("POST", f"/issues/{number}/comments", {"body": reason})
         self._patch(number, {"state": "closed"})
@@ -352,9 +371,9 @@ class RestForge(ABC):
     def _get(self, path: str, parameters: Parameters | None = None) -> Any:
         return self._http.get(self._repo + path, parameters)
 
-    def _pages(self, path: str, parameters: Parameters) -> Iterator[Any]:
+    def _pages(self, path: str, parameters: Parameters, *, within: str = "") -> Iterator[Any]:
         name, size = self.page
-        return self._http.pages(self._repo + path, {**parameters, name: size}, most=_PAGES)
+        return self._http.pages(self._repo + path, {**parameters, name: size}, most=_PAGES, within=within)
 
     def _send(self, method: str, path: str, body: Any) -> Any:
         return self._http.send(method, self._repo + path, body)
