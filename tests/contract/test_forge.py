@@ -31,6 +31,7 @@ from tests.contract.forge_worlds import (
     PIN,
     Forge,
     GiteaWorld,
+    GitHubWorld,
     World,
     git,
     propose,
@@ -39,10 +40,12 @@ from tests.contract.forge_worlds import (
 )
 
 
-@pytest.fixture(params=["embedded", pytest.param("gitea", marks=pytest.mark.forge)])
+@pytest.fixture(params=["embedded", "github", pytest.param("gitea", marks=pytest.mark.forge)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "embedded":
         return World(tmp_path)
+    if request.param == "github":
+        return GitHubWorld(tmp_path)
     server = request.getfixturevalue("gitea")
     return GiteaWorld(tmp_path, server)
 

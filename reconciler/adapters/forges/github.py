@@ -5,7 +5,7 @@ Everything is HTTP, commits too. What GitHub does otherwise than one would expec
 ==============================================  =======================================================
 REST moves a branch without looking at it       GraphQL's `updateRefs` moves it from one commit, or not at all
 drafts begin and end by GraphQL only            `convertPullRequestToDraft`, `markPullRequestReadyForReview`
-GraphQL refuses with status 200                 its first error counts; one without a type is a failure of its own
+GraphQL refuses with status 200                 its first error counts; one without a type is a passing failure
 a commit of an App is shown as verified if it   none is named; a commit is ours if GitHub says that it is by our
 names no author                                 account, and if it is verified where we are an App
 whether it merges is null while GitHub finds    asked again a few times; then it is Retryable
@@ -347,8 +347,8 @@ class GitHubForge(RestForge):
         theirs = {label["name"] for label in raw["labels"] if label["description"] != LABEL}
         if present != {*theirs, *labels}:
             self._define(name for name in labels if name not in present)
-            wish = {"labels": sorted({*theirs, *labels})}
-            self._send("PUT", f"/issues/{raw['number']}/labels", wish)
+            wanted, path = sorted({*theirs, *labels}), f"/issues/{raw['number']}/labels"
+            self._send("PUT" if wanted else "DELETE", path, {"labels": wanted} if wanted else None)
         if bool(raw["draft"]) != draft:
             self._graph(_DRAFT if draft else _READY, id=raw["node_id"])
 
