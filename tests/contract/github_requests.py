@@ -28,9 +28,9 @@ def _pattern(template: str) -> re.Pattern[str]:
 _TEMPLATES = [(path, _pattern(path)) for path in sorted(_SLICE["paths"], key=lambda path: -path.count("/"))]
 
 
-def check(request: httpx.Request, root: str = "") -> None:
-    """Fails for an unknown path, method, query parameter or field of the body, and for a wrong or missing value."""
-    path = request.url.path.removeprefix(root)
+def check(request: httpx.Request) -> None:
+    """Fails for what GitHub does not know (path, method, query, field of the body) and for wrong or missing values."""
+    path = request.url.path
     template, found = next(((t, m) for t, p in _TEMPLATES if (m := p.fullmatch(path))), ("", None))
     operation: Any = _SLICE["paths"].get(template, {}).get(request.method.lower())
     assert found is not None, f"GitHub has no {path}"

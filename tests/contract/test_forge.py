@@ -406,6 +406,22 @@ def test_comments_survive_concurrency_and_closing(world: World, forge: Forge) ->
     assert (reason, told) == ("superseded by version 3", "told")
 
 
+def test_a_kept_comment_is_one_and_only_ours_is_changed(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    mark = "<!-- trueup-plan -->"
+    world.person().comment(number, f"mine\n\n{mark}") if not world.clocked else None
+    forge.comment(number, f"not at its end: {mark} here")
+    before = forge.get(number).comments
+    assert forge.keep_comment(number, "**one**\n- <b>\n", mark=mark)
+    assert not forge.keep_comment(number, "**one**\n- <b>", mark=mark)
+    assert forge.get(number).comments == (*before, f"**one**\n- <b>\n\n{mark}")
+    forge.comment(number, "after it")
+    assert forge.keep_comment(number, "two", mark=mark)
+    assert forge.get(number).comments == (*before, f"two\n\n{mark}", "after it")
+    with pytest.raises(Terminal, match="there is no pull request 7"):
+        forge.keep_comment(7, "one", mark=mark)
+
+
 @pytest.mark.parametrize("by_us", [True, False])
 def test_who_closed_it_is_recorded(world: World, forge: Forge, by_us: bool) -> None:
     number = propose(forge, world.rev("main"))

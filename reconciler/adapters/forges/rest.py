@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from reconciler.adapters.forges.http import ForgeClient, Parameters, Refused
 from reconciler.adapters.git_command import LostRace, branch_name, commit_id
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.observed import Approval, Check, ForgeSweep, PullRequest
+from reconciler.core.observed import Approval, Check, ForgeSweep, PullRequest, is_marked
 from reconciler.core.plan import FileChange
 
 OURS = "trueup/"
@@ -215,6 +215,19 @@ class RestForge(ABC):
     def comment(self, number: int, text: str) -> None:
         self._one(number)
         self._send("POST", f"/issues/{number}/comments", {"body": text})
+
+    def keep_comment(self, number: int, text: str, *, mark: str) -> bool:
+        self._one(number)
+        body = f"{text.rstrip()}\n\n{mark}"
+        mine = (comment for comment in self._comments(number) if author(comment) == self.login)
+        there = next((comment for comment in mine if is_marked(comment["body"], mark)), None)
+        if there is None:
+            self._send("POST", f"/issues/{number}/comments", {"body": body})
+        elif there["body"] != body:
+            self._send("PATCH", f"/issues/comments/{there['id']}", {"body": body})
+        else:
+            return False
+        return True
 
     # --- person -------------------------------------------------------------------------------------------
 
