@@ -29,7 +29,7 @@ _TEMPLATES = [(path, _pattern(path)) for path in sorted(_SLICE["paths"], key=lam
 
 
 def check(request: httpx.Request) -> None:
-    """Fails for what GitHub does not know (path, method, query, field of the body) and for wrong or missing values."""
+    """Fails for a path, method, parameter or field that GitHub does not know; for a wrong value; for none."""
     path = request.url.path
     template, found = next(((t, m) for t, p in _TEMPLATES if (m := p.fullmatch(path))), ("", None))
     operation: Any = _SLICE["paths"].get(template, {}).get(request.method.lower())

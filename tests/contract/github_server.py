@@ -1,8 +1,8 @@
 """A GitHub for tests: its REST and GraphQL answers over a bare repository, as a transport of httpx.
 
-As strict as GitHub is documented to be: a second pull request of a branch is refused, a merge is of the head that
-is named, a branch moves from one commit to another or not at all, nobody approves their own. Every request is
-checked against GitHub's OpenAPI description first.
+As strict as GitHub is documented to be: a second pull request of a branch is refused, a merge is of the head
+that is named, a branch moves from one commit to another or not at all, nobody approves their own. Every request
+is checked against GitHub's OpenAPI description first.
 """
 
 from __future__ import annotations
@@ -215,10 +215,9 @@ class GitHub:
         return {"sha": oid, "commit": {"verification": verification}, **people}
 
     def contents(self, who: str, request: httpx.Request, body: Any, path: str) -> Answer:
+        name = f"{request.url.params['ref']}:{path}"
         try:
-            return 200, {
-                "sha": self.git("rev-parse", "--verify", "--quiet", f"{request.url.params['ref']}:{path}")
-            }
+            return 200, {"sha": self.git("rev-parse", "--verify", "--quiet", name)}
         except _No:
             raise _No(404, "Not Found") from None
 
@@ -256,12 +255,11 @@ class GitHub:
             raise _No(422, "Validation Failed")
         if not self.git("rev-list", tip, f"^{into}"):
             raise _No(422, "No commits between main and it")
-        if any(
-            self._one(str(n))["state"] == "open" and p["head"]["ref"] == branch for n, p in self.pulls.items()
-        ):
+        there = [self._one(str(n)) for n, pull in self.pulls.items() if pull["head"]["ref"] == branch]
+        if any(pull["state"] == "open" for pull in there):
             raise _No(422, "A pull request already exists")
         number = next(self._numbers)
-        repo = {"id": 1, "full_name": self.repository}
+        repo, owner = {"id": 1, "full_name": self.repository}, self.repository.split("/")[0]
         self.pulls[number] = {
             "number": number,
             "node_id": f"PR_{number}",
@@ -280,7 +278,7 @@ class GitHub:
             "closed_by": None,
             "head": {
                 "ref": branch,
-                "label": f"{self.repository.split('/')[0]}:{branch}",
+                "label": f"{owner}:{branch}",
                 "sha": tip,
                 "repo": repo,
             },
@@ -412,14 +410,12 @@ class GitHub:
 
     def tree_make(self, who: str, request: httpx.Request, body: Any) -> Answer:
         with tempfile.TemporaryDirectory() as scratch:
-            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+            env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": scratch}
             self.git("read-tree", body["base_tree"], env=env)
             for entry in body["tree"]:
                 if "content" not in entry:
                     self.git("rev-parse", "--verify", "--quiet", f"{body['base_tree']}:{entry['path']}")
-                    self.git(
-                        "rm", "--cached", "--quiet", "--", entry["path"], env={**env, "GIT_WORK_TREE": scratch}
-                    )
+                    self.git("update-index", "--force-remove", entry["path"], env=env)
                     continue
                 oid = self.git("hash-object", "-w", "--stdin", stdin=entry["content"])
                 where = f"{entry['mode']},{oid},{entry['path']}"

@@ -1,8 +1,8 @@
-"""Writes tests/contract/github-openapi.json: what GitHub's OpenAPI description says of the requests that we make.
+"""Writes tests/contract/github-openapi.json: what GitHub's OpenAPI description says of requests that we make.
 
-Run after ``npm ci`` in this folder, when :mod:`reconciler.adapters.forges.github` asks something new, or for a newer
-description: ``python tests/servers/github/slice.py``. Kept are paths, parameters and bodies without their prose;
-objects in bodies are closed, so that a field that GitHub does not know is an error and not ignored.
+Run after ``npm ci`` in this folder, when :mod:`reconciler.adapters.forges.github` asks something new or for a
+newer description: ``python tests/servers/github/slice.py``. Kept are paths, parameters and bodies without their
+prose; objects in bodies are closed, so that a field that GitHub does not know is an error and not ignored.
 """
 
 from __future__ import annotations
