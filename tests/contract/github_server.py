@@ -54,7 +54,6 @@ class GitHub:
         self.statuses: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
         self.labels: dict[str, str] = {}
-        self.requested: list[tuple[int, str]] = []
         self.computing = 1
         """How often a look finds mergeability unknown after a change."""
         self.calls: list[str] = []
@@ -269,6 +268,8 @@ class GitHub:
             "user": {"login": who},
             "draft": body.get("draft", False),
             "labels": [],
+            "requested_reviewers": [],
+            "requested_teams": [],
             "created_at": _now(),
             "closed_at": None,
             "merged_at": None,
@@ -366,11 +367,13 @@ class GitHub:
         return 200, self.reviews[-1]
 
     def ask(self, who: str, request: httpx.Request, body: Any, number: str) -> Answer:
-        for name in (*body.get("reviewers", ()), *body.get("team_reviewers", ())):
-            if name not in (*self.roles, "reviewers"):
-                raise _No(422, "Reviews may only be requested from collaborators.")
-            self.requested.append((int(number), name))
-        return 201, self._one(number)
+        pull = self._one(number)
+        users, teams = body.get("reviewers", ()), body.get("team_reviewers", ())
+        if not {*users} <= {*self.roles} or not {*teams} <= {"reviewers"}:
+            raise _No(422, "Reviews may only be requested from collaborators.")
+        pull["requested_reviewers"] += [{"login": name} for name in users]
+        pull["requested_teams"] += [{"slug": name, "name": name.title()} for name in teams]
+        return 201, pull
 
     def label_make(self, who: str, request: httpx.Request, body: Any) -> Answer:
         if body["name"] in self.labels:

@@ -387,7 +387,8 @@ def test_who_cannot_be_asked_for_a_review_is_named(
     world: GitHubWorld, github: GitHub, forge: GitHubForge
 ) -> None:
     number = propose(forge, world.rev("main"), reviewers=("Ada", "trueup", "o/reviewers", "nobody"))
-    assert github.requested == [(number, "Ada"), (number, "reviewers")]
+    assert [user["login"] for user in github.pulls[number]["requested_reviewers"]] == ["Ada"]
+    assert [team["slug"] for team in github.pulls[number]["requested_teams"]] == ["reviewers"]
     assert forge.get(number).comments == (
         "No review could be asked of `nobody`: unknown here, or without access.",
     )

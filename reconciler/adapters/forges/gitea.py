@@ -67,6 +67,7 @@ class GiteaForge(RestForge):
 
     page = ("limit", _PAGE)
     approval = "APPROVED"
+    team = ("requested_reviewers_teams", "name")
     twice = 409
 
     def __init__(

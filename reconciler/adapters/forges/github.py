@@ -76,6 +76,7 @@ class GitHubForge(RestForge):
 
     page = ("per_page", _MANY)
     approval = "APPROVE"
+    team = ("requested_teams", "slug")
     twice = 422
 
     def __init__(

@@ -40,6 +40,8 @@ class RestForge(ABC):
     """The parameter that holds a page's size, and the size."""
     approval: ClassVar[str]
     """The event of an approving review."""
+    team: ClassVar[tuple[str, str]]
+    """Where a pull request has the teams that were asked for a review, and the name of each."""
     twice: ClassVar[int]
     """The status that refuses a second pull request of the same branch."""
 
@@ -330,17 +332,21 @@ class RestForge(ABC):
 
     def _ask_for_review(self, number: int, reviewers: Iterable[str]) -> None:
         """Ask each account, or ORGANISATION/TEAM. Who cannot be asked is named in a comment: no error."""
-        unknown = []
-        for reviewer in reviewers:
-            organisation, _, team = reviewer.rpartition("/")
-            wish = {"team_reviewers": [team]} if organisation else {"reviewers": [reviewer]}
+        wanted = {reviewer.rpartition("/")[2]: reviewer for reviewer in reviewers}
+        wanted.pop(self.login, None)
+        for name, reviewer in wanted.items():
             try:
-                if reviewer != self.login:
-                    self._send("POST", f"/pulls/{number}/requested_reviewers", wish)
+                field = "team_reviewers" if "/" in reviewer else "reviewers"
+                self._send("POST", f"/pulls/{number}/requested_reviewers", {field: [name]})
             except Refused as refused:
                 if refused.status not in (403, 404, 422):
                     raise
-                unknown.append(f"`{reviewer}`")
+        if not wanted:
+            return
+        raw = self._one(number)  # a team that a forge does not know may be no error to it
+        asked = {user["login"].lower() for user in raw.get("requested_reviewers") or ()}
+        asked |= {team[self.team[1]].lower() for team in raw.get(self.team[0]) or ()}
+        unknown = [f"`{reviewer}`" for name, reviewer in wanted.items() if name.lower() not in asked]
         if unknown:
             self.comment(
                 number, f"No review could be asked of {', '.join(unknown)}: unknown here, or without access."
