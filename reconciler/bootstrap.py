@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.embedded.forge import EmbeddedForge
     from reconciler.adapters.folder_source import FolderSource
     from reconciler.adapters.mirror import Credentials
+    from reconciler.adapters.mlflow_registry import MlflowRegistry
 
 Clock = Callable[[], datetime]
 PLATFORM = KINDS["Platform"].example
@@ -169,16 +170,22 @@ def connect(
 ) -> tuple[Readers, Writers]:
     """Everything the Platform names. Nothing is contacted yet. ``tell`` shows a message to who is there."""
     from reconciler.adapters.embedded.lease import EmbeddedLease
-    from reconciler.adapters.mlflow_registry import MlflowRegistry
     from reconciler.adapters.terminal_notifier import TerminalNotifier
 
-    registries = {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
+    registries = connect_registries(repository, platform)
     engine = embedded_engine(repository, platform, source)
     forge = connect_forge(repository, platform.forge, clock)
     clusters = {name: embedded_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
     lease = EmbeddedLease(repository.home, clock)
     return readers, Writers(registries, engine, forge, clusters, TerminalNotifier(tell), lease)
+
+
+def connect_registries(repository: Repository, platform: Platform) -> dict[str, MlflowRegistry]:
+    """The registries alone, for who judges and does nothing."""
+    from reconciler.adapters.mlflow_registry import MlflowRegistry
+
+    return {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
 
 
 def tracking_uris(repository: Repository, platform: Platform) -> dict[str, str]:

@@ -48,12 +48,12 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
     """The verdicts on what ``head`` changes; ``base`` is main's tip unless given."""
     from reconciler import bootstrap
     from reconciler.core.errors import Terminal
-    from reconciler.core.observed import Observed
+    from reconciler.core.observed import Observed, Swept
     from reconciler.load import load
     from reconciler.look import read_evidence
     from reconciler.planning.admission import admit as judge
     from reconciler.planning.admission import evidence_marks
-    from reconciler.sweep import sweep
+    from reconciler.sweep import registry_sweeps
 
     repository, origin = session.repository, session.source
     tip = origin.head()
@@ -64,9 +64,10 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
             f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
             hint="merge or rebase first",
         )
-    observed = Observed(swept=sweep(session.readers, bootstrap.now()))
+    registries = bootstrap.connect_registries(repository, session.platform)
+    observed = Observed(swept=Swept(at=bootstrap.now(), registries=registry_sweeps(registries)))
     before, after = load(origin, base_commit), load(head_source, head_commit)
-    evidence, _ = read_evidence(session.readers, evidence_marks(before, after, observed))
+    evidence, _ = read_evidence(registries, evidence_marks(before, after, observed))
     return judge(before, after, observed.model_copy(update={"evidence": evidence}))
 
 

@@ -29,7 +29,7 @@ def comment(
         About, typer.Option("--about", help="Whether it may be merged, or what a tick would do after that.")
     ] = About.admission,
 ) -> None:
-    """Say in one comment of a pull request what its change means; again: the same comment.
+    """Say in one comment of a pull request what it means.
 
     Judged is the commit that is checked out, as continuous integration checks it out: merged into main. The
     comment is found by its mark and edited in place, and not at all where it says the same already.
