@@ -328,6 +328,16 @@ def test_mergeability_is_asked_for_a_few_times_only(world: GitHubWorld, github: 
     assert len(slept) == 8
 
 
+def test_what_is_closed_or_rebuilt_need_not_be_known_to_merge(
+    world: GitHubWorld, github: GitHub, forge: GitHubForge
+) -> None:
+    github.computing = 1000
+    number = propose(forge, world.rev("main"))
+    revise(forge, number, world.rev(BRANCH), world.rev("main"), "version: 3\n")
+    forge.close(number, reason="superseded")
+    assert (github.pulls[number]["state"], github.tip(BRANCH)) == ("closed", "")
+
+
 # --- its budget -------------------------------------------------------------------------------------------
 
 

@@ -175,6 +175,9 @@ class GiteaForge(RestForge):
             merge_commit=(raw["merge_commit_sha"] or "") if raw["merged"] else "",
         )
 
+    def _is_ours(self, raw: Raw) -> bool:
+        return self._complete(raw).ours
+
     def _complete(self, raw: Raw) -> PullRequest:
         pull = self._pull(raw)
         if pull.state != "open":

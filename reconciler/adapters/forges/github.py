@@ -177,9 +177,11 @@ class GitHubForge(RestForge):
         pull = self._pull(raw)
         if pull.state != "open":
             return self._ended(raw)
-        mergeable = self._mergeable(raw)
-        ours = pull.ours and self._only_ours(pull.base, pull.head)
-        return pull.model_copy(update={"ours": ours, "mergeable": mergeable})
+        return pull.model_copy(update={"mergeable": self._mergeable(raw), "ours": self._is_ours(raw)})
+
+    def _is_ours(self, raw: Raw) -> bool:
+        pull = self._pull(raw)
+        return pull.ours and self._only_ours(pull.base, pull.head)
 
     def _mergeable(self, raw: Raw) -> bool:
         number, head = raw["number"], raw["head"]["sha"]
@@ -201,9 +203,9 @@ class GitHubForge(RestForge):
         """Whether every commit that ``head`` brings to the branch ``base`` is ours; never of very many."""
         brought = self._get(f"/compare/{quote(base)}...{commit_id(head)}", {"per_page": _MANY})
         commits = brought["commits"]
-        return brought["total_commits"] == len(commits) and all(self._is_ours(commit) for commit in commits)
+        return brought["total_commits"] == len(commits) and all(self._is_by_us(commit) for commit in commits)
 
-    def _is_ours(self, commit: Raw) -> bool:
+    def _is_by_us(self, commit: Raw) -> bool:
         by, committer = ((commit[role] or {}).get("login") for role in ("author", "committer"))
         verified = bool((commit["commit"].get("verification") or {}).get("verified"))
         return by == self.login and committer in (self.login, _PLATFORM) and (verified or not self._app)

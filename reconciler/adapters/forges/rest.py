@@ -67,6 +67,10 @@ class RestForge(ABC):
         """What the list tells of a pull request."""
 
     @abstractmethod
+    def _is_ours(self, raw: Raw) -> bool:
+        """Whether an open one is ours, and brings nobody else's commits."""
+
+    @abstractmethod
     def _complete(self, raw: Raw) -> PullRequest:
         """With whose commits an open one has and whether it merges, or with who closed it."""
 
@@ -188,7 +192,7 @@ class RestForge(ABC):
         labels: tuple[str, ...],
     ) -> None:
         raw = self._at(number, head)
-        if not self._complete(raw).ours:
+        if not self._is_ours(raw):
             hint = "merge or close it; trueup does not rebuild what people added"
             raise self._refusal(f"pull request {number} has commits that are not trueup's", hint)
         self._rebuild(self._branch(raw), head, base, title, files)
@@ -207,10 +211,10 @@ class RestForge(ABC):
     def close(self, number: int, *, reason: str) -> None:
         raw = self._one(number)
         if raw["state"] == "open":
-            pull = self._complete(raw)
+            branch, ours = self._branch(raw), self._is_ours(raw)
             self._end(number, reason)
-            if pull.ours and self._open_on(pull.branch) is None:
-                self._delete(pull.branch, pull.head)
+            if ours and self._open_on(branch) is None:
+                self._delete(branch, raw["head"]["sha"])
         elif raw["merged"]:
             raise self._refusal(f"pull request {number} is merged already")
 
