@@ -1,6 +1,7 @@
 """The contract of a forge: pull requests that are found by branch, locked by head, and merged for real.
 
-Each test runs on the embedded forge and, marked ``forge``, on a real Gitea; the last sections are of one alone.
+Each test runs on the embedded forge, on GitHub's answers (github_server.py) and, marked ``forge``, on a real
+Gitea; the last sections are of one alone.
 """
 
 from __future__ import annotations

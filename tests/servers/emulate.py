@@ -1,4 +1,4 @@
-"""A GitHub-shaped server for tests: npm`s `emulate`, installed once into a cache, started on loopback, stopped.
+"""A GitHub-shaped server for tests: npm's `emulate`, installed once into a cache, and held to loopback.
 
 tests/contract/test_forge_emulated.py calls it. It needs node 20 and npm. The version is in github/package.json.
 """
