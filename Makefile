@@ -75,7 +75,7 @@ test-cluster: setup  ## Run the tests that need a Kubernetes control plane (buil
 	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
 	  $(BIN)/python -m pytest -m cluster tests $(TESTS)
 
-check: setup  ## Format, lint, types, layers, and whether documents and generated files are up to date
+check: setup  ## Format, lint, types, layers, workflows, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -83,6 +83,14 @@ check: setup  ## Format, lint, types, layers, and whether documents and generate
 	@$(BIN)/python -m workflows.templates --check
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/reconcile validate
+	@$(BIN)/zizmor --offline --quiet .github >/dev/null || $(BIN)/zizmor --offline .github
+	@if command -v go >/dev/null; then $(MAKE) --quiet $(BIN)/actionlint && $(BIN)/actionlint; \
+	elif test -n "$${CI-}"; then echo "actionlint needs Go to be built: https://go.dev/doc/install" >&2; exit 1; \
+	else echo "left out: actionlint, which needs Go to be built" >&2; fi
+
+# Taken from the Go module proxy, by the versions and hashes beside its go.mod.
+$(BIN)/actionlint: .github/actionlint/go.mod .github/actionlint/go.sum | $(STAMP)
+	@go -C .github/actionlint build -o "$(CURDIR)/$@" github.com/rhysd/actionlint/cmd/actionlint
 
 generate: setup  ## Rewrite what `make check` compares: workflows/rendered, docs/schemas, generated pages
 	@$(BIN)/ruff format --quiet .

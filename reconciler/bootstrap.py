@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.folder_source import FolderSource
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster
     from reconciler.adapters.mirror import Credentials
+    from reconciler.adapters.mlflow_registry import MlflowRegistry
 
 Clock = Callable[[], datetime]
 PLATFORM = KINDS["Platform"].example
@@ -179,16 +180,22 @@ def connect(
     clock: Clock = now,
 ) -> tuple[Readers, Writers]:
     """Everything the Platform names. Nothing is contacted yet. ``tell`` shows a message to who is there."""
-    from reconciler.adapters.mlflow_registry import MlflowRegistry
     from reconciler.adapters.terminal_notifier import TerminalNotifier
 
-    registries = {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
+    registries = connect_registries(repository, platform)
     engine = embedded_engine(repository, platform, source)
     forge = connect_forge(repository, platform.forge, clock)
     clusters = {name: connect_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
     lease = connect_lease(repository, platform, clock)
     return readers, Writers(registries, engine, forge, clusters, TerminalNotifier(tell), lease)
+
+
+def connect_registries(repository: Repository, platform: Platform) -> dict[str, MlflowRegistry]:
+    """The registries alone, for who judges and does nothing."""
+    from reconciler.adapters.mlflow_registry import MlflowRegistry
+
+    return {name: MlflowRegistry(uri) for name, uri in tracking_uris(repository, platform).items()}
 
 
 def tracking_uris(repository: Repository, platform: Platform) -> dict[str, str]:
@@ -301,8 +308,20 @@ def remote_forge(named: ForgeGitea | ForgeGitHub, clock: Clock = now) -> RemoteF
             return GiteaForge(
                 url, name, lambda: secret(token), token_from=str(token), cache=cache(), clock=clock
             )
-        case ForgeGitHub():
-            raise Terminal("the forge github is not connected yet", where=PLATFORM, hint="use type: gitea")
+        case ForgeGitHub(url=url, repository=name, app=app):
+            from reconciler.adapters.forges.github import GitHubForge
+            from reconciler.adapters.forges.github_app import GitHubApp
+
+            place = _identity(named)
+            _require(place)
+
+            def read() -> str:
+                return secret(place)
+
+            made = app and GitHubApp(
+                url, app.id, app.installation, read, key_from=str(place), repository=name, clock=clock
+            )
+            return GitHubForge(url, name, made or read, token_from=str(place), clock=clock)
 
 
 def forge_of_origin(repository: Repository, clock: Clock = now) -> RemoteForge | None:

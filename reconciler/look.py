@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from reconciler.core.base import Subject
@@ -15,7 +15,7 @@ from reconciler.core.observed import Edit, Gap, Mark, Observed, PinHistory, Prop
 from reconciler.load import load, release_at
 from reconciler.planning.in_motion import details
 from reconciler.planning.view import View
-from reconciler.ports import Readers, Source
+from reconciler.ports import Readers, RegistryReader, Source
 from reconciler.sweep import seen
 
 PAST = 50
@@ -53,7 +53,7 @@ def look(
                 gaps[str(subject)] = past
             else:
                 closed[branch] = past
-    evidence, evidence_gaps = read_evidence(readers, marks)
+    evidence, evidence_gaps = read_evidence(readers.registries, marks)
     return Observed(
         swept=swept,
         moving=moving,
@@ -69,13 +69,13 @@ def look(
 
 
 def read_evidence(
-    readers: Readers, marks: Iterable[tuple[str, Mark]]
+    registries: Mapping[str, RegistryReader], marks: Iterable[tuple[str, Mark]]
 ) -> tuple[dict[str, Evidence], dict[str, Gap]]:
     """The documents behind these (registry, mark), each read once; and the Gaps, both by mark."""
     found: dict[str, Evidence] = {}
     gaps: dict[str, Gap] = {}
     for registry, mark in dict.fromkeys(marks):
-        read = seen(f"evidence {mark.uri}", partial(_evidence, readers, registry, mark))
+        read = seen(f"evidence {mark.uri}", partial(_evidence, registries[registry], mark))
         if isinstance(read, Gap):
             gaps[str(mark)] = read
         else:
@@ -83,9 +83,9 @@ def read_evidence(
     return found, gaps
 
 
-def _evidence(readers: Readers, registry: str, mark: Mark) -> Evidence:
+def _evidence(registry: RegistryReader, mark: Mark) -> Evidence:
     """The document behind a mark. Terminal where its bytes are not the marked ones."""
-    content = readers.registries[registry].evidence(mark.uri)
+    content = registry.evidence(mark.uri)
     if sha256(content) != mark.sha256:
         raise Terminal(
             f"its sha256 is {sha256(content)}, and {mark.sha256} was marked",

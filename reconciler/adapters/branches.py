@@ -1,12 +1,13 @@
 """What a forge's adapter asks of Git about branches, on a bare repository that has their commits.
 
 :mod:`reconciler.adapters.embedded.forge` calls it on the forge itself, :mod:`reconciler.adapters.forges.gitea`
-on a mirror.
+on a mirror. :mod:`reconciler.adapters.forges.github` asks GitHub the same, and shares the words.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -18,6 +19,7 @@ from reconciler.core.plan import FileChange
 
 _PLAIN = ("-p", "-r", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
 _WITHOUT_EVIDENCE = (":(top)", ":(top,exclude)environments/*/releases/*.evidence.json")
+_EVIDENCE = re.compile(r"diff --git a/environments/[^/\n]+/releases/[^/\n]+\.evidence\.json ")
 
 
 def brought(git: GitCommand, tip: str, heads: Iterable[str]) -> dict[str, Change]:
@@ -53,9 +55,13 @@ def rebuilt(
 ) -> str:
     """A commit on ``base`` that changes these files. Retryable where ``tip``'s history has no ``base``."""
     if not git.contains(tip, commit_id(base)):
-        hint = "the next tick starts from the new one"
-        raise Retryable(f"{base[:12]} is not on the default branch", where=where, hint=hint)
+        raise not_on_main(base, where)
     return git.commit(base, {file.path: file.content for file in files}, title, who, at)
+
+
+def not_on_main(base: str, where: str) -> Retryable:
+    hint = "the next tick starts from the new one"
+    return Retryable(f"{base[:12]} is not on the default branch", where=where, hint=hint)
 
 
 def merge_cleanly(git: GitCommand, base: str, head: str) -> bool:
@@ -79,3 +85,9 @@ def difference(git: GitCommand, tip: str, pull: PullRequest) -> str:
     how = {"GIT_LITERAL_PATHSPECS": "0"}
     answer = git.run("diff-tree", *_PLAIN, left, pull.head, "--", *_WITHOUT_EVIDENCE, env=how)
     return answer.out.decode(errors="replace").strip()
+
+
+def without_evidence(text: str) -> str:
+    """The same of a unified diff that a forge made of everything."""
+    files = re.split(r"^(?=diff --git )", text, flags=re.MULTILINE)
+    return "".join(file for file in files if not _EVIDENCE.match(file)).strip()

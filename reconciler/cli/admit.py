@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import console
-from reconciler.cli.options import Format, Output
+from reconciler.cli.options import PlanFormat, PlanOutput
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
     from reconciler.bootstrap import Repository
+    from reconciler.core.plan import Verdict
     from reconciler.ports import Source
 
 
@@ -21,43 +22,53 @@ def admit(
         str, typer.Option(metavar="REV", help="What it is merged into; main as it is now by default.")
     ] = "",
     head: Annotated[str, typer.Option(metavar="REV", help="What would be merged.")] = "HEAD",
-    output: Output = Format.text,
+    output: PlanOutput = PlanFormat.text,
 ) -> None:
     """Judge a change as every pull request is judged.
 
     Policy, model, environment and champion are read from the base, as origin has it. Evidence is checked
     against the registry. The head may be a commit of this clone. Exit code 1 if any of it is blocked.
     """
+    from reconciler.report import verdicts
+
+    session = Session.of(context)
+    with console.working("fetching, and asking the registry"):
+        said = judged(session, base, head)
+    match output:
+        case PlanFormat.json:
+            console.write(verdicts.as_json(said))
+        case PlanFormat.markdown:
+            console.write(verdicts.as_markdown(said))
+        case PlanFormat.text:
+            console.show(verdicts.blocks(said))
+    raise typer.Exit(1 if any(verdict.verdict == "block" for verdict in said) else 0)
+
+
+def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
+    """The verdicts on what ``head`` changes; ``base`` is main's tip unless given."""
     from reconciler import bootstrap
     from reconciler.core.errors import Terminal
-    from reconciler.core.observed import Observed
+    from reconciler.core.observed import Observed, Swept
     from reconciler.load import load
     from reconciler.look import read_evidence
     from reconciler.planning.admission import admit as judge
     from reconciler.planning.admission import evidence_marks
-    from reconciler.report import verdicts
-    from reconciler.sweep import sweep
+    from reconciler.sweep import registry_sweeps
 
-    session = Session.of(context)
     repository, origin = session.repository, session.source
-    with console.working("fetching, and asking the registry"):
-        tip = origin.head()
-        base_commit = origin.resolve(base) if base else tip
-        head_source, head_commit = _head(repository, origin, head)
-        if bootstrap.is_behind(repository, base_commit, head_commit):
-            raise Terminal(
-                f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
-                hint="merge or rebase first",
-            )
-        observed = Observed(swept=sweep(session.readers, bootstrap.now()))
-        before, after = load(origin, base_commit), load(head_source, head_commit)
-        evidence, _ = read_evidence(session.readers, evidence_marks(before, after, observed))
-        said = judge(before, after, observed.model_copy(update={"evidence": evidence}))
-    if output is Format.json:
-        console.write(verdicts.as_json(said))
-    else:
-        console.show(verdicts.blocks(said))
-    raise typer.Exit(1 if any(verdict.verdict == "block" for verdict in said) else 0)
+    tip = origin.head()
+    base_commit = origin.resolve(base) if base else tip
+    head_source, head_commit = _head(repository, origin, head)
+    if bootstrap.is_behind(repository, base_commit, head_commit):
+        raise Terminal(
+            f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
+            hint="merge or rebase first",
+        )
+    registries = bootstrap.connect_registries(repository, session.platform)
+    observed = Observed(swept=Swept(at=bootstrap.now(), registries=registry_sweeps(registries)))
+    before, after = load(origin, base_commit), load(head_source, head_commit)
+    evidence, _ = read_evidence(registries, evidence_marks(before, after, observed))
+    return judge(before, after, observed.model_copy(update={"evidence": evidence}))
 
 
 def _head(repository: Repository, origin: Source, revision: str) -> tuple[Source, str]:

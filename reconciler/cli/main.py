@@ -16,6 +16,7 @@ import typer
 
 from reconciler.cli import console
 from reconciler.cli.admit import admit
+from reconciler.cli.comment import comment
 from reconciler.cli.explain import explain
 from reconciler.cli.history import history
 from reconciler.cli.local import local
@@ -53,7 +54,7 @@ def init(
     write_repository(directory, example, say=lambda text: console.write(f"{text}\n"))
 
 
-for command in (status, explain, history, validate, render, admit, rollback, logs, schema, version):
+for command in (status, explain, history, validate, render, admit, comment, rollback, logs, schema, version):
     app.command()(command)
 app.add_typer(pr)
 app.add_typer(local)

@@ -22,5 +22,8 @@ class PlanFormat(StrEnum):
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Text for people, JSON for programs.")]
+PlanOutput = Annotated[
+    PlanFormat, typer.Option("--output", "-o", help="Text for people, Markdown for a forge, JSON for programs.")
+]
 Pair = Annotated[str, typer.Argument(metavar="ENV/MODEL", help="As in production/digits.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The pull request's number.")]

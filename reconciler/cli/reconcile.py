@@ -16,6 +16,7 @@ from reconciler.cli.version import version_option
 if TYPE_CHECKING:
     from reconciler.core.desired import DesiredState
     from reconciler.core.plan import Outcome, Plan
+    from reconciler.loop import Planned
     from reconciler.planning.in_motion import Scope
 
 WATCH_INTERVAL = 30
@@ -112,7 +113,7 @@ class Ticks:
         plan = planned.plan
         news = (plan.actions, plan.gaps, plan.tripped, [(h.subject, h.code, h.reason) for h in plan.holds])
         if not only_news or plan.actions or news != self._said:
-            self._report(plan, outcomes, only_news)
+            self._report(planned, outcomes, only_news)
         self._said = news
         return plan, outcomes
 
@@ -134,17 +135,20 @@ class Ticks:
             with console.working(f"waiting {seconds} s for the next tick; Ctrl-C ends", patience=0.5):
                 time.sleep(seconds)
 
-    def _report(self, plan: Plan, outcomes: tuple[Outcome, ...] | None, one_of_many: bool) -> None:
+    def _report(self, planned: Planned, outcomes: tuple[Outcome, ...] | None, one_of_many: bool) -> None:
         from reconciler.report import json, layout, markdown, text
 
+        plan, forge = planned.plan, planned.observed.swept.forge
+        remaining = None if forge.gap else forge.remaining
         match self._output:
             case PlanFormat.json:
-                console.write(json.plan_line(plan, outcomes) if one_of_many else json.plan(plan, outcomes))
+                write = json.plan_line if one_of_many else json.plan
+                console.write(write(plan, outcomes, remaining))
             case PlanFormat.markdown:
-                console.write(markdown.plan(plan, outcomes))
+                console.write(markdown.plan(plan, outcomes, remaining))
             case PlanFormat.text:
                 head = [layout.BLANK, text.moment(plan)] if one_of_many else []
-                console.show([*head, *text.plan(plan, outcomes)])
+                console.show([*head, *text.plan(plan, outcomes, remaining)])
 
 
 def _check_options(dry_run: bool, given: dict[str, str | None]) -> None:

@@ -209,6 +209,11 @@ def branch_of(intent: Intent, subject: Subject) -> str:
     return f"trueup/{intent}/{subject.environment}/{subject.model}"
 
 
+def is_marked(text: str, mark: str) -> bool:
+    """Whether a comment's last line is this mark, by which it is found again."""
+    return text.rstrip().rpartition("\n")[2].strip() == mark
+
+
 class Approval(Frozen):
     """A person's yes, to one head commit."""
 

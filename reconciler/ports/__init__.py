@@ -179,6 +179,12 @@ class ForgeWriter(Protocol):
 
     def comment(self, number: int, text: str) -> None: ...
 
+    def keep_comment(self, number: int, text: str, *, mark: str) -> bool:
+        """One comment of ours that ends with the line ``mark``: written, or changed to ``text`` above it.
+
+        False, and nothing is written, where it says that already.
+        """
+
 
 class ForgePerson(Protocol):
     """What the person at the terminal does on the forge, as themselves."""

@@ -11,19 +11,23 @@ from pydantic import BaseModel
 from reconciler.core.plan import Outcome, Plan
 
 
-def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
-    """The plan with its digest, and the outcomes (null where nothing was applied)."""
-    return dump(_ticked(plan, outcomes))
+def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> str:
+    """The plan with its digest, and the outcomes (null where nothing was applied).
+
+    ``forgeCallsLeft`` is there where the forge counts calls.
+    """
+    return dump(_ticked(plan, outcomes, remaining))
 
 
-def plan_line(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
+def plan_line(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> str:
     """The same on one line, for a stream of them (https://jsonlines.org)."""
-    return json.dumps(_ticked(plan, outcomes), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_ticked(plan, outcomes, remaining), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _ticked(plan: Plan, outcomes: tuple[Outcome, ...] | None) -> dict[str, Any]:
+def _ticked(plan: Plan, outcomes: tuple[Outcome, ...] | None, remaining: int | None) -> dict[str, Any]:
     done = None if outcomes is None else [_plain(outcome) for outcome in outcomes]
-    return {"digest": plan.digest, "plan": _plain(plan), "outcomes": done}
+    counted = {} if remaining is None else {"forgeCallsLeft": remaining}
+    return {"digest": plan.digest, "plan": _plain(plan), "outcomes": done, **counted}
 
 
 def rows(items: Sequence[BaseModel]) -> str:

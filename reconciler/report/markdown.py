@@ -12,7 +12,7 @@ from reconciler.report.actions import SYMBOLS, target
 from reconciler.report.gates import SEVERITY, champion, interval, name, number, said
 from reconciler.report.inert import code, inert
 from reconciler.report.layout import columns
-from reconciler.report.text import count, subjects, tally
+from reconciler.report.text import budget, count, subjects, tally
 
 GATES = ("gate", "asked", "value", "interval", "n", "champion", "verdict")
 
@@ -73,7 +73,7 @@ def _gate(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[str, ...]:
     )
 
 
-def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
+def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> str:
     """Headed by what would happen (or did), one section a subject, one newline at the end."""
     became = {outcome.key: outcome for outcome in outcomes or ()}
     rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}"
@@ -91,6 +91,8 @@ def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> str:
         parts.append("### Documents with errors\n\n" + "\n".join(f"- {inert(str(p))}" for p in plan.problems))
     if plan.tripped:
         parts.append("### Tripwires\n\n" + "\n".join(f"- {inert(text)}" for text in plan.tripped))
+    if remaining is not None:
+        parts.append(budget(remaining))
     return "\n\n".join(parts) + "\n"
 
 

@@ -49,11 +49,15 @@ def body(summary: Summary, marker: Marker) -> str:
     text = "\n\n".join(part for part in parts if part)
     folded = _folded(summary.difference)
     ending = f"\n\n{folded}\n\n{marker}" if folded else f"\n\n{marker}"
-    room = LIMIT - len(ending)
-    if len(text) > room:
-        cut = "\n\n(cut: it was longer than a forge takes)"
-        text = text[: room - len(cut)].rpartition("\n")[0] + cut
-    return text + ending
+    return cut(text, LIMIT - len(ending)) + ending
+
+
+def cut(text: str, room: int) -> str:
+    """``text``, or as many of its lines as a forge takes, and that it was longer."""
+    if len(text) <= room:
+        return text
+    said = "\n\n(cut: it was longer than a forge takes)"
+    return text[: room - len(said)].rpartition("\n")[0] + said
 
 
 def _change(summary: Summary) -> str:

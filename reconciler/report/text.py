@@ -21,15 +21,18 @@ from reconciler.report.layout import Block, Line, Span, Style, line, sections
 _RESULTS: dict[str, Style] = {"done": "good", "already": "dim", "failed": "bad", "skipped": "warn"}
 
 
-def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> list[Block]:
-    """Grouped by subject; ``outcomes`` where the plan was carried out, in the order of its actions."""
+def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> list[Block]:
+    """Grouped by subject; ``outcomes`` where the plan was carried out, in the order of its actions.
+
+    ``remaining`` are the calls that the forge still allows, where it counts them.
+    """
     became = {outcome.key: outcome for outcome in outcomes or ()}
     return sections(
         *(_subject(subject, plan, became) for subject in subjects(plan)),
         _gaps(plan),
         [block for problem in plan.problems for block in problem_blocks(problem)],
         _tripped(plan),
-        [summary(plan, outcomes)],
+        [summary(plan, outcomes), *([] if remaining is None else [line(budget(remaining))])],
     )
 
 
@@ -109,6 +112,10 @@ def summary(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> Line:
     if outcomes is None:
         return line(Span("Plan:", "strong"), f" {count(len(plan.actions), 'action')}, {rest}{digest}")
     return line(Span("Applied:", "strong"), f" {tally(outcomes)}; {rest}{digest}")
+
+
+def budget(remaining: int) -> str:
+    return f"The forge allows {count(remaining, 'more call')} in its present window."
 
 
 def tally(outcomes: Iterable[Outcome]) -> str:

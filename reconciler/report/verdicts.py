@@ -1,12 +1,12 @@
-"""Admission verdicts, for a required check's log. Called by ``reconcile admit`` and ``explain``."""
+"""Admission verdicts. Called by ``reconcile admit``, a required check, and by ``comment`` and ``explain``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from reconciler.core.plan import Verdict
-from reconciler.report import gates, json
-from reconciler.report.inert import visible
+from reconciler.report import gates, json, markdown
+from reconciler.report.inert import code, inert, visible
 from reconciler.report.layout import Block, Line, Span, line, sections
 
 
@@ -39,6 +39,18 @@ def summary(verdicts: Sequence[Verdict]) -> Line:
     if "review" in said:
         return line(Span("A person decides", "warn"), f": {said.count('review')} of {len(said)} for review.")
     return line(Span("Admissible.", "good"))
+
+
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """The same, headed by the summary, one newline at the end."""
+    parts = [f"**Admission** · {''.join(span.text for span in summary(verdicts).spans)}"]
+    for verdict in verdicts:
+        parts.append(f"### {code(str(verdict.subject))} ({verdict.grounds}): {verdict.verdict}")
+        parts += [markdown.gates(verdict.gates)] if verdict.gates else []
+        ordered = sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict])
+        said = [f"- **{o.verdict}** {code(o.code)}<br>{inert(o.what)}" for o in ordered]
+        parts += ["\n".join(said)] if said else []
+    return "\n\n".join(parts) + "\n"
 
 
 def as_json(verdicts: Sequence[Verdict]) -> str:

@@ -15,9 +15,11 @@ import httpx
 
 from reconciler.adapters.embedded.forge import EmbeddedForge
 from reconciler.adapters.forges.gitea import GiteaForge
+from reconciler.adapters.forges.github import GitHubForge
 from reconciler.core.observed import Marker
 from reconciler.core.plan import FileChange
 from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter
+from tests.contract.github_server import GitHub
 from tests.servers.gitea import Gitea
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -111,6 +113,31 @@ class World:
 
     def show(self, name: str) -> str:
         return git(self.bare, "show", name)
+
+
+class GitHubWorld(World):
+    """GitHub's answers over a bare repository, where trueup is an account like Ada and Grace."""
+
+    us = "trueup <trueup@example.org>"
+    clocked = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.github = GitHub(self.origin)
+
+    def forge(
+        self, person: str = "trueup", clock: Callable[[], datetime] = lambda: AT, **options: Any
+    ) -> GitHubForge:
+        wish: dict[str, Any] = {
+            "token": lambda: f"token-{person.lower()}",
+            "token_from": "$FORGE_TOKEN",
+            "transport": httpx.MockTransport(self.github),
+            "sleep": lambda seconds: None,
+        }
+        return GitHubForge("https://api.github.com", "o/r", clock=clock, **wish | options)
+
+    def person(self, name: str = "Ada") -> Forge:
+        return self.forge(name)
 
 
 class Recorder(httpx.HTTPTransport):

@@ -1,6 +1,7 @@
 """The contract of a forge: pull requests that are found by branch, locked by head, and merged for real.
 
-Each test runs on the embedded forge and, marked ``forge``, on a real Gitea; the last sections are of one alone.
+Each test runs on the embedded forge, on GitHub's answers (github_server.py) and, marked ``forge``, on a real
+Gitea; the last sections are of one alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.contract.forge_worlds import (
     PIN,
     Forge,
     GiteaWorld,
+    GitHubWorld,
     World,
     git,
     propose,
@@ -39,10 +41,12 @@ from tests.contract.forge_worlds import (
 )
 
 
-@pytest.fixture(params=["embedded", pytest.param("gitea", marks=pytest.mark.forge)])
+@pytest.fixture(params=["embedded", "github", pytest.param("gitea", marks=pytest.mark.forge)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "embedded":
         return World(tmp_path)
+    if request.param == "github":
+        return GitHubWorld(tmp_path)
     server = request.getfixturevalue("gitea")
     return GiteaWorld(tmp_path, server)
 
@@ -401,6 +405,22 @@ def test_comments_survive_concurrency_and_closing(world: World, forge: Forge) ->
     *notes, reason, told = forge.get(number).comments
     assert sorted(notes) == [f"note {n}\n<b>" for n in range(8)]
     assert (reason, told) == ("superseded by version 3", "told")
+
+
+def test_a_kept_comment_is_one_and_only_ours_is_changed(world: World, forge: Forge) -> None:
+    number = propose(forge, world.rev("main"))
+    mark = "<!-- trueup-plan -->"
+    world.person().comment(number, f"mine\n\n{mark}") if not world.clocked else None
+    forge.comment(number, f"not at its end: {mark} here")
+    before = forge.get(number).comments
+    assert forge.keep_comment(number, "**one**\n- <b>\n", mark=mark)
+    assert not forge.keep_comment(number, "**one**\n- <b>", mark=mark)
+    assert forge.get(number).comments == (*before, f"**one**\n- <b>\n\n{mark}")
+    forge.comment(number, "after it")
+    assert forge.keep_comment(number, "two", mark=mark)
+    assert forge.get(number).comments == (*before, f"two\n\n{mark}", "after it")
+    with pytest.raises(Terminal, match="there is no pull request 7"):
+        forge.keep_comment(7, "one", mark=mark)
 
 
 @pytest.mark.parametrize("by_us", [True, False])

@@ -293,6 +293,42 @@ def test_a_pull_request_is_closed_with_a_reason(clone: Clone, capsys: Said) -> N
     assert "Traceback" not in capsys.readouterr().err
 
 
+def comments(capsys: Said) -> list[str]:
+    assert run(["pr", "show", "1", "--output", "json"]) == 0
+    (pull,) = json.loads(capsys.readouterr().out)
+    return list(pull["comments"])
+
+
+@pytest.mark.parametrize("about", ["admission", "plan"])
+def test_what_a_change_means_is_one_comment_that_is_kept(clone: Clone, capsys: Said, about: str) -> None:
+    clone.pin(FIRST)
+    clone.push("version 1 by hand", branch="more")
+    assert run(["pr", "open"]) == 0
+    capsys.readouterr()
+    assert run(["comment", "1", "--about", about]) == 0
+    assert capsys.readouterr().out == "#1 says so now\n"
+    (said,) = comments(capsys)
+    assert said.endswith(f"\n\n<!-- trueup-{about} -->")
+    assert "### `staging/digits`" in said
+    assert "hold `rendered-edited`" in said if about == "plan" else "**Admission** · Not admissible" in said
+    if about == "admission":
+        assert run(["admit", "--output", "markdown"]) == 1
+        assert capsys.readouterr().out.rstrip() == said.rpartition("\n\n")[0]
+        assert run(["comment", "1"]) == 0
+        assert capsys.readouterr().out == "#1 says so already\n"
+        assert comments(capsys) == [said]
+    clone.pin(SECOND)
+    clone.push("version 2 by hand", branch="more")
+    other = {"admission": "plan", "plan": "admission"}[about]
+    for each in (about, other):
+        assert run(["comment", "1", "--about", each]) == 0
+    capsys.readouterr()
+    changed, another = comments(capsys)
+    assert changed != said
+    assert changed.endswith(f"<!-- trueup-{about} -->")
+    assert another.endswith(f"<!-- trueup-{other} -->")
+
+
 def test_an_origin_elsewhere_is_refused_by_the_embedded_forge(clone: Clone, capsys: Said) -> None:
     clone.git("remote", "set-url", "origin", "https://git.example/models.git")
     assert run(["pr", "list"]) == 1

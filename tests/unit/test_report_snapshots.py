@@ -539,6 +539,14 @@ def test_the_plan_survives_its_json() -> None:
     assert json_report.plan_line(PLAN).count("\n") == 1
 
 
+def test_what_the_forge_still_allows_is_said_where_it_counts() -> None:
+    said = "The forge allows 4990 more calls in its present window.\n"
+    assert plain(text.plan(PLAN, OUTCOMES, 4990)) == plain(text.plan(PLAN, OUTCOMES)) + said
+    assert markdown.plan(PLAN, None, 4990) == f"{markdown.plan(PLAN)}\n{said}"
+    assert json.loads(json_report.plan(PLAN, None, 0))["forgeCallsLeft"] == 0
+    assert "forgeCallsLeft" not in json.loads(json_report.plan(PLAN))
+
+
 def test_nothing_of_a_plain_plan_is_padded_or_coloured() -> None:
     lines = plain(text.plan(PLAN, OUTCOMES)).splitlines()
     assert not [line for line in lines if line != line.rstrip() or "\x1b" in line]

@@ -43,7 +43,7 @@ from reconciler.adapters.git_command import (
 )
 from reconciler.core.base import Frozen
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.observed import Approval, Check, ForgeSweep, Marker, PullRequest
+from reconciler.core.observed import Approval, Check, ForgeSweep, Marker, PullRequest, is_marked
 from reconciler.core.plan import FileChange
 
 _FILE = "pull.json"
@@ -207,6 +207,21 @@ class EmbeddedForge:
             self._write(look, _TRUEUP, "comment", record.but(comments=(*record.pull.comments, text)))
 
         self._settle(attempt)
+
+    def keep_comment(self, number: int, text: str, *, mark: str) -> bool:
+        body = f"{text.rstrip()}\n\n{mark}"
+
+        def attempt(look: _Look) -> bool:
+            record = self._record(look, number)
+            comments = list(record.pull.comments)
+            at = next((n for n, said in enumerate(comments) if is_marked(said, mark)), len(comments))
+            if comments[at : at + 1] == [body]:
+                return False
+            comments[at : at + 1] = [body]
+            self._write(look, _TRUEUP, "comment", record.but(comments=tuple(comments)))
+            return True
+
+        return self._settle(attempt)
 
     # --- person -------------------------------------------------------------------------------------------
 

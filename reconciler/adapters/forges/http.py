@@ -99,9 +99,10 @@ class ForgeClient:
         """What is at ``path`` in another media type: a diff."""
         return self._read(path, None, accept).text
 
-    def pages(self, path: str, parameters: Parameters, *, most: int = 100) -> Iterator[Any]:
+    def pages(self, path: str, parameters: Parameters, *, most: int = 100, within: str = "") -> Iterator[Any]:
         """The items of a paged JSON list, one page asked for at a time; ``parameters`` hold the page's size.
 
+        ``within`` names the list where the answer is an object that has it.
         Goes on by the Link header, or by X-Total-Count where there is none. A link gives its query only: a
         token is never sent to an address that an answer named. Terminal after ``most`` pages.
         """
@@ -110,6 +111,7 @@ class ForgeClient:
         for page in range(1, most + 1):
             answer = self._read(path, asked, _JSON)
             items = self._parsed("GET", path, answer)
+            items = items.get(within) if within and isinstance(items, dict) else items
             if not isinstance(items, list):
                 raise Retryable(f"GET {path} answered something else than a list", where=self.url, hint=_UNREAD)
             yield from items
