@@ -110,6 +110,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
+    "contains": operator.contains,
 }
 Operand = Callable[[Mapping[str, str]], float | str]
 
@@ -117,8 +118,9 @@ Operand = Callable[[Mapping[str, str]], float | str]
 def parse_expression(text: str, variables: Collection[str] = ()) -> Condition:
     """Comparisons of numbers and texts, as in ``0.5 >= 0.9`` or ``asInt(lastRetry.exitCode) == 75``.
 
-    With ``variables`` (a retry's expression) a bare word must be one of them; without (``when``, after
-    substitution) it is itself a text. Only numbers have an order, and NaN is not a number here.
+    With ``variables`` (a retry's expression) a bare word must be one of them, and a text may be asked whether
+    it ``contains`` another; without (``when``, after substitution) a bare word is itself a text. Only numbers
+    have an order, and NaN is not a number here.
     """
     names: set[str] = set()
 
@@ -144,7 +146,7 @@ def parse_expression(text: str, variables: Collection[str] = ()) -> Condition:
 
     def atom(tokens: _Tokens) -> Test:
         left = operand(tokens)
-        if tokens.next not in _COMPARE:
+        if tokens.next not in _COMPARE or (tokens.next == "contains" and not variables):
             return lambda values: _truth(left(values))
         symbol = tokens.take()
         right = operand(tokens)
@@ -160,7 +162,10 @@ def _truth(value: float | str) -> bool:
 
 
 def _compare(left: float | str, symbol: str, right: float | str) -> bool:
-    if symbol not in ("==", "!=") and (isinstance(left, str) or isinstance(right, str)):
+    if symbol == "contains":
+        if not isinstance(left, str) or not isinstance(right, str):
+            raise ValueError(f"{left!r} contains {right!r} does not ask about two texts")
+    elif symbol not in ("==", "!=") and (isinstance(left, str) or isinstance(right, str)):
         raise ValueError(f"{left!r} {symbol} {right!r} does not compare two numbers")
     return _COMPARE[symbol](left, right)
 

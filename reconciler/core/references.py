@@ -224,6 +224,7 @@ def _models(documents: Documents) -> Iterator[Finding]:
             yield Finding(path, ("registeredName",), what, "give each model a name of its own")
         yield from _data(documents, name, source)
         yield from _training(documents, name, source)
+        yield from _pool(documents, path, model)
         yield from _wanted_in(documents, path, model)
 
 
@@ -256,6 +257,21 @@ def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[
     if not source.source_tree:
         what = f"trains by workflow, and there is no code in models/{name}/src"
         yield Finding(path, ("training", "workflow"), what, "commit the training code there")
+
+
+def _pool(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
+    compute = model.training.compute
+    if compute.pool is None or documents.platform is None:
+        return
+    pools, field = documents.platform.engine.pools, ("training", "compute", "pool")
+    if compute.pool not in pools:
+        hint = nearest(compute.pool, pools, if_none="add it to engine.pools in environments/platform.yaml")
+        yield Finding(path, field, f"names the unknown pool {compute.pool}", hint)
+    elif compute.spot and pools[compute.pool].spot is None:
+        what = f"asks for spot nodes, and the pool {compute.pool} has none"
+        yield Finding(
+            path, (*field[:2], "spot"), what, "say `spot:` in that pool of the Platform, or remove it"
+        )
 
 
 def _wanted_in(documents: Documents, path: str, model: Model) -> Iterator[Finding]:

@@ -652,6 +652,18 @@ def test_another_revision_than_the_one_submitted(embedded: EmbeddedBench) -> Non
     )
 
 
+def test_a_checkpoint_outlives_an_attempt_and_no_other_task_sees_it(embedded: EmbeddedBench) -> None:
+    script = "cd checkpoint; if test -e half; then mv half whole; else touch half; exit 75; fi"
+    mount = {"volumeMounts": [{"name": "checkpoint", "mountPath": "/trueup/checkpoint"}]}
+    train = {**sh("train", script), "retryStrategy": {"limit": 1}}
+    other = sh("other", 'test -z "$(ls checkpoint)"')
+    for each in (train, other):
+        each["container"].update(mount)
+    run = ran(embedded, template([task("train"), task("other", depends="train")], train, other))
+    assert (run.phase, run.message) == ("Succeeded", "")
+    assert embedded.nodes(run.name)["train(0)"][1] == "Failed"
+
+
 def test_a_finished_run_keeps_its_logs_and_not_its_files(embedded: EmbeddedBench) -> None:
     run = ran(embedded, template([task("train")], sh("train", "echo done")))
     until(
@@ -708,6 +720,7 @@ EVERYTHING = template(
             "command": ["true"],
             "args": ["{{retries}}"],
             "workingDir": "/trueup",
+            "volumeMounts": [{"name": "trueup", "mountPath": "/trueup"}],
             "env": [
                 {"name": "V", "value": "1"},
                 *({"name": k, "valueFrom": {k: {}}} for k in ("configMapKeyRef", "secretKeyRef", "fieldRef")),
@@ -792,6 +805,10 @@ def test_the_three_tables_do_not_overlap() -> None:
             "template 'train': retryStrategy.expression 'lastRetry.weather' is unknown in an expression",
         ),
         ({"container": {"image": "busybox"}}, "template 'train': a container without command"),
+        (
+            {"container": {"command": ["true"], "volumeMounts": [{"name": "etc", "mountPath": "/etc"}]}},
+            "template 'train': a volume at /etc, and not at /tmp, /trueup, /trueup/checkpoint",
+        ),
         (
             {"container": {"command": ["{{pod.name}}"]}},
             "spec.templates.container.command with {{pod.name}}",

@@ -24,7 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
-from reconciler.adapters.embedded.workflow_fields import read_fields
+from reconciler.adapters.embedded.workflow_fields import CHECKPOINT, read_fields
 from reconciler.core.argo import parse_expression, seconds, start_condition, substitute
 from reconciler.core.lint import lint_template
 
@@ -132,7 +132,7 @@ class Run:
                 self._end(name, "Failed", self.ending or message)
         self._write(phase=phase, message=message, finished=_now())
         if phase == "Succeeded":
-            for used in ("src", "tasks"):
+            for used in ("src", "tasks", "checkpoints"):
                 shutil.rmtree(self.folder / used, ignore_errors=True)
 
     def _first_failure(self) -> str:
@@ -243,6 +243,10 @@ class Run:
             grace=self.submission.grace,
         )
         await pod.stage(sources)
+        if any(m["mountPath"] == CHECKPOINT for m in call.template["container"].get("volumeMounts") or ()):
+            kept = self.folder / "checkpoints" / call.task
+            kept.mkdir(parents=True, exist_ok=True)
+            (root / Path(CHECKPOINT).name).symlink_to(kept)
         code = await pod.run()
         if code is None:
             message = "Pod was active on the node longer than the specified deadline"
