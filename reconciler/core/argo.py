@@ -1,6 +1,6 @@
 """The part of Argo Workflows' language that trueup's templates use: references, conditions and durations.
 
-Pure. Read by :mod:`reconciler.core.lint`, which checks templates, and by the embedded engine, which runs them.
+Pure. Read by :mod:`reconciler.core.lint`, which checks templates, and by the engines, which run them.
 Grammar and meaning are Argo's (its pages "Enhanced Depends Logic", "Variables" and "Retries"); what is not here
 is refused with a ValueError that names it.
 """
@@ -39,6 +39,22 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
         return values[match[1]]
 
     return _REFERENCE.sub(value, text)
+
+
+def unrecorded(spec: Mapping[str, Any], ran: Collection[str]) -> str:
+    """Why a run that came to its end well is no success; empty where it is one.
+
+    ``ran`` are the templates of the tasks that succeeded. A template whose outputs are those of the whole run
+    records what the run was for. Argo calls a run Succeeded also where such a task was skipped or omitted.
+    """
+    missing = [
+        str(template.get("name"))
+        for template in spec.get("templates") or ()
+        if template.get("name") not in ran
+        and any(p.get("globalName") for p in (template.get("outputs") or {}).get("parameters") or ())
+    ]
+    said = f"ended without {', '.join(missing)}, which was to record its outcome and did not run"
+    return said if missing else ""
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

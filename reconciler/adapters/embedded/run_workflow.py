@@ -25,7 +25,7 @@ from ruamel.yaml.error import YAMLError
 from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
 from reconciler.adapters.embedded.workflow_fields import CHECKPOINT, read_fields
-from reconciler.core.argo import parse_expression, seconds, start_condition, substitute
+from reconciler.core.argo import parse_expression, seconds, start_condition, substitute, unrecorded
 from reconciler.core.lint import lint_template
 
 _BAD = ("Failed", "Error")
@@ -86,7 +86,15 @@ class Run:
         waited = {before for task in self.tasks.values() for before in start_condition(task).names}
         last = (self.branch[name] for name in self.tasks if name not in waited)
         phase = next((phase for phase in last if phase in _BAD), "Succeeded")
-        return self.finish(phase, self._first_failure() if phase in _BAD else "")
+        if phase in _BAD:
+            return self.finish(phase, self._first_failure())
+        ran = {
+            str(task["template"])
+            for name, task in self.tasks.items()
+            if self.status.nodes[name].phase == "Succeeded"
+        }
+        missing = unrecorded(spec, ran)
+        return self.finish("Failed" if missing else phase, missing)
 
     def _spec(self) -> dict[str, Any]:
         """The template at the submission's commit, checked; sets its tasks and the values of its parameters."""
