@@ -58,6 +58,7 @@ def test_what_a_recorded_workflow_says(case: str, phase: str, message: str) -> N
     assert run.started is not None
     assert run.finished is not None
     assert run.parameters == {"model": "digits"}
+    assert not [label for label in run.labels if label.startswith("workflows.argoproj.io/")]
     assert run.outputs == ({"version": "1"} if case == "success" else {})
     assert run.progress == RECORDED[case]["status"].get("progress", "")
 

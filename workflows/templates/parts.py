@@ -56,12 +56,12 @@ INFRASTRUCTURE = (
 Losing a node shows as Failed "imminent node shutdown" or as Error "pod deleted"; Argo also says Error where its
 own machinery failed. Anything else would fail again: a bug, or too little memory (137, "OOMKilled")."""
 
-_MLFLOW = "trueup-mlflow"
+_MLFLOW, _URI = "trueup-mlflow", "MLFLOW_TRACKING_URI"
 REGISTRY = (
-    ConfigMapEnv(name="MLFLOW_TRACKING_URI", config_map_name=_MLFLOW, config_map_key="uri"),
+    ConfigMapEnv(name=_URI, config_map_name=_MLFLOW, config_map_key=_URI),
     *(
-        SecretEnv(name=f"MLFLOW_TRACKING_{name}", secret_name=_MLFLOW, secret_key=name.lower(), optional=True)
-        for name in ("USERNAME", "PASSWORD", "TOKEN")
+        SecretEnv(name=name, secret_name=_MLFLOW, secret_key=name, optional=True)
+        for name in (f"MLFLOW_TRACKING_{what}" for what in ("USERNAME", "PASSWORD", "TOKEN"))
     ),
 )
 """Where the registry is, and who the recording steps are there. The values are in the cluster, not in a run."""

@@ -33,7 +33,8 @@ WORKFLOW = Kind("argoproj.io/v1alpha1", "Workflow", "workflows")
 POD = Kind("v1", "Pod", "pods")
 OURS = f"{LABEL_MANAGED}=trueup"
 
-_NODE = "workflows.argoproj.io/node-name"
+_ARGOS = "workflows.argoproj.io/"
+_NODE = f"{_ARGOS}node-name"
 _PAGE = 250
 """A Workflow carries its spec and the status of each node: some 20 KB."""
 _PHASES = ("Pending", "Running", "Succeeded", "Failed", "Error")
@@ -212,7 +213,7 @@ def run_of(workflow: Object) -> WorkflowRun:
         {
             "name": metadata["name"],
             "phase": phase,
-            "labels": metadata.get("labels") or {},
+            "labels": {k: v for k, v in (metadata.get("labels") or {}).items() if not k.startswith(_ARGOS)},
             "started": status.get("startedAt") or metadata.get("creationTimestamp"),
             "finished": status.get("finishedAt"),
             "progress": str(status.get("progress") or ""),
