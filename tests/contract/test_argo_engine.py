@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.adapters.kubernetes.argo_engine import ArgoEngine, filled, run_of
 from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request
+from reconciler.core.digests import canonical_json
+from reconciler.core.documents import Compute
 from reconciler.core.errors import Retryable, Terminal, TrueupError
+from reconciler.planning.compute import pod_patch
 from reconciler.ports import Blob
+from tests.servers.cluster import Cluster
+from tests.unit.test_compute import ENGINE
+from workflows.templates.__main__ import RENDERED
 
 RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "argo").glob("*.json")}
 LABELS = {"app.kubernetes.io/managed-by": "trueup", "trueup.dev/kind": "train"}
@@ -283,3 +290,46 @@ def test_logs_of_a_run_that_is_not_there_name_those_that_are() -> None:
     listed = ok({"items": [RECORDED["success"], RECORDED["deadline"]]})
     with pytest.raises(Terminal, match=r"no run is named 'train-1'.*there is train-digits-0123456789ab-1, "):
         list(Server(GET=[MISSING, listed]).engine().logs("train-1"))
+
+
+# --- a pod on a real API server ---------------------------------------------------------------------------
+
+
+@pytest.mark.cluster
+def test_the_patch_of_a_spot_pool_makes_a_pod_that_kubernetes_takes(cluster: Cluster, tmp_path: Path) -> None:
+    """Merged by kubectl with the library that Argo merges podSpecPatch with, and admitted by a real server."""
+    templates = YAML(typ="safe").load(RENDERED / "train-v1.yaml")["spec"]["templates"]
+    (train,) = [template for template in templates if template["name"] == "train"]
+    main = {**train["container"], "name": "main", "image": "example/steps", "args": []}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "train"},
+        "spec": {
+            "containers": [main, {"name": "wait", "image": "example/argoexec"}],
+            "volumes": train["volumes"],
+            "securityContext": train["securityContext"],
+        },
+    }
+    file = tmp_path / "pod.json"
+    file.write_text(json.dumps(pod))
+    patch = canonical_json({"spec": pod_patch(ENGINE, Compute(gpus=2, pool="gpu", spot=True), NAME)})
+    asked = ("patch", "--local", f"--filename={file}", "--type=strategic", f"--patch={patch}", "--output=json")
+    patched = json.loads(cluster.kubectl(*asked))
+    volumes = {volume["name"]: volume for volume in patched["spec"]["volumes"]}
+    assert volumes["checkpoint"] == {
+        "name": "checkpoint",
+        "persistentVolumeClaim": {"claimName": "trueup-checkpoints"},
+    }
+    assert volumes["trueup"] == {"name": "trueup", "emptyDir": {}}
+    assert [container["name"] for container in patched["spec"]["containers"]] == ["main", "wait"]
+    own = patched["spec"]["containers"][0]
+    mounts = {mount["mountPath"]: mount for mount in own["volumeMounts"]}
+    assert mounts.keys() == {"/tmp", "/trueup", "/trueup/checkpoint"}
+    assert mounts["/trueup/checkpoint"]["subPath"] == NAME
+    assert own["resources"]["limits"] == {"memory": "4Gi", "amd.com/gpu": "2"}
+    assert own["resources"]["requests"]["amd.com/gpu"] == "2"
+    created = "create", "--dry-run=server", "--validate=strict", "--output=json", "--filename=-"
+    admitted = json.loads(cluster.kubectl("--namespace=default", *created, stdin=json.dumps(patched)))
+    keys = [toleration["key"] for toleration in admitted["spec"]["tolerations"]]
+    assert keys[:2] == ["nvidia.com/gpu", "spot"]
