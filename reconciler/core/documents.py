@@ -461,7 +461,7 @@ class Compute(Frozen):
     @model_validator(mode="after")
     def _spot_of_a_pool(self) -> Self:
         if self.spot and self.pool is None:
-            raise ValueError("has spot without a pool")
+            raise ValueError("has spot without a pool; name one of the Platform's engine.pools")
         return self
 
 
