@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.adapters.kubernetes.argo_engine import ArgoEngine, filled, run_of
-from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request
+from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request, connect
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import Compute
+from reconciler.core.documents import Compute, EngineArgo, Platform
 from reconciler.core.errors import Retryable, Terminal, TrueupError
 from reconciler.planning.compute import pod_patch
 from reconciler.ports import Blob
-from tests.servers.cluster import Cluster
+from tests.servers.argo_driver import install
+from tests.servers.cluster import LOG_LINES, Cluster
 from tests.unit.test_compute import ENGINE
 from workflows.templates.__main__ import RENDERED
 
+ROOT = Path(__file__).parents[2]
 RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "argo").glob("*.json")}
 LABELS = {"app.kubernetes.io/managed-by": "trueup", "trueup.dev/kind": "train"}
 NAME = "train-digits-0123456789ab-1"
@@ -333,3 +336,93 @@ def test_the_patch_of_a_spot_pool_makes_a_pod_that_kubernetes_takes(cluster: Clu
     admitted = json.loads(cluster.kubectl("--namespace=default", *created, stdin=json.dumps(patched)))
     keys = [toleration["key"] for toleration in admitted["spec"]["tolerations"]]
     assert keys[:2] == ["nvidia.com/gpu", "spot"]
+
+
+PAGE = (ROOT / "docs" / "argo-workflows.md").read_text()
+
+
+def documents(first: str) -> list[dict[str, Any]]:
+    """The YAML documents of the page's block that begins so."""
+    (block,) = [
+        text for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S) if text.startswith(first)
+    ]
+    return list(YAML(typ="safe").load_all(block))
+
+
+def test_the_platform_and_the_compute_of_the_page_are_accepted() -> None:
+    (platform,) = documents("apiVersion: trueup.dev/v1")
+    named = Platform.model_validate_json(json.dumps(platform)).engine
+    (training,) = documents("training:")
+    compute = Compute.model_validate(training["training"]["compute"])
+    assert isinstance(named, EngineArgo)
+    assert pod_patch(named, compute, NAME)["nodeSelector"].keys() == {
+        "cloud.example/accelerator",
+        "cloud.example/spot",
+    }
+
+
+@pytest.mark.cluster
+def test_the_rights_of_the_page_are_what_is_needed_and_no_more(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(cluster)
+    with cluster.namespace() as namespace:
+        needed = json.loads(json.dumps(documents("apiVersion: v1\nkind: ServiceAccount")))
+        for each in needed:
+            each["metadata"]["namespace"] = namespace
+            for subject in each.get("subjects", ()):
+                subject["namespace"] = namespace
+        cluster.apply(*needed)
+        accounts = {each["metadata"]["name"] for each in needed if each["kind"] == "ServiceAccount"}
+        assert accounts == {"trueup", "trueup-train", "trueup-record"}
+        used = {
+            template["serviceAccountName"]
+            for path in RENDERED.glob("*.yaml")
+            for template in YAML(typ="safe").load(path)["spec"]["templates"]
+            if "container" in template
+        }
+        assert used == {"trueup-train", "trueup-record"}
+        own = cluster.kubeconfig_of(cluster.token(namespace, "trueup"), tmp_path / "trueup.kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(own))
+        engine = ArgoEngine(connect(), namespace, source=Templates(), repository="https://git.example/x.git")  # type: ignore[arg-type]
+        assert submit(engine)
+        assert submit(engine) is False
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "pod",
+                "namespace": namespace,
+                "labels": {"workflows.argoproj.io/workflow": NAME},
+                "annotations": {"workflows.argoproj.io/node-name": f"{NAME}.train"},
+            },
+            "spec": {"containers": [{"name": "main", "image": "example/steps"}]},
+        }
+        cluster.apply(pod)
+        cluster.kubectl("--namespace", namespace, "wait", "--for=condition=Ready", "pod/pod", "--timeout=30s")
+        node = {"id": "1", "name": f"{NAME}.train", "displayName": "train", "type": "Pod", "phase": "Failed"}
+        status = {"phase": "Failed", "nodes": {"1": node | {"message": "main: Error (exit code 3)"}}}
+        assert engine.sweep().runs[NAME].phase == "Pending"
+        engine.stop(NAME)
+        cluster.kubectl(
+            *("--namespace", namespace, "patch", "workflow", NAME, "--type=merge"),
+            f"--patch={json.dumps({'status': status})}",
+        )
+        assert list(engine.logs(NAME)) == [("train", LOG_LINES)]
+        assert engine.sweep().runs[NAME].message == "train: Error (exit code 3)"
+        engine.delete(NAME)
+        assert engine.sweep().runs == {}
+
+        def may(account: str, verb: str, group: str, resource: str) -> bool:
+            asked = {"namespace": namespace, "verb": verb, "group": group, "resource": resource}
+            user = f"system:serviceaccount:{namespace}:{account}"
+            review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
+            review |= {"spec": {"user": user, "resourceAttributes": asked}}
+            answer = cluster.kubectl("create", "--output=json", "--filename=-", stdin=json.dumps(review))
+            return bool(json.loads(answer)["status"]["allowed"])
+
+        steps = ("trueup-train", "trueup-record")
+        assert all(may(account, "create", "argoproj.io", "workflowtaskresults") for account in steps)
+        assert not any(may(account, "patch", "argoproj.io", "workflows") for account in steps)
+        assert not any(may(account, "get", "", "secrets") for account in accounts)
+        assert not any(may(account, "create", "", "pods") for account in accounts)
