@@ -91,6 +91,15 @@ def test_while_the_first_pod_runs_nothing_is_missing_yet() -> None:
     assert (run.phase, run.message, run.done) == ("Running", "", False)
 
 
+def test_a_status_that_no_controller_writes_is_said_and_not_guessed_at() -> None:
+    workflow = json.loads(json.dumps(RECORDED["success"]))
+    workflow["status"]["finishedAt"] = "yesterday"
+    with pytest.raises(
+        Terminal, match=f"{workflow['metadata']['name']}: its status is not one that Argo writes"
+    ):
+        run_of(workflow)
+
+
 # --- what is asked ----------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from reconciler.adapters.kubernetes.client import AlreadyThere, Kind, KubernetesClient, Missing, Object, Refused
 from reconciler.core.argo import unrecorded
 from reconciler.core.errors import Retryable, Terminal
@@ -199,7 +201,10 @@ def filled(spec: Object, values: Mapping[str, str], deadline: int, priority: int
 
 
 def run_of(workflow: Object) -> WorkflowRun:
-    """What a Workflow says of itself, as a run. Before the controller saw it, it says nothing: Pending."""
+    """What a Workflow says of itself, as a run. Before the controller saw it, it says nothing: Pending.
+
+    Terminal where it says what no controller writes.
+    """
     metadata, spec, status = workflow["metadata"], workflow.get("spec") or {}, workflow.get("status") or {}
     phase = status.get("phase") if status.get("phase") in _PHASES else "Pending"
     message = str(status.get("message") or "")
@@ -209,19 +214,22 @@ def run_of(workflow: Object) -> WorkflowRun:
         ran = {str(n.get("templateName")) for n in _nodes(workflow) if n.get("phase") == "Succeeded"}
         message = unrecorded(spec, ran)
         phase = "Failed" if message else phase
-    return WorkflowRun.model_validate(
-        {
-            "name": metadata["name"],
-            "phase": phase,
-            "labels": {k: v for k, v in (metadata.get("labels") or {}).items() if not k.startswith(_ARGOS)},
-            "started": status.get("startedAt") or metadata.get("creationTimestamp"),
-            "finished": status.get("finishedAt"),
-            "progress": str(status.get("progress") or ""),
-            "message": message,
-            "outputs": _values(status.get("outputs")),
-            "parameters": _values(spec.get("arguments")),
-        }
-    )
+    said = {
+        "name": metadata["name"],
+        "phase": phase,
+        "labels": {k: v for k, v in (metadata.get("labels") or {}).items() if not k.startswith(_ARGOS)},
+        "started": status.get("startedAt") or metadata.get("creationTimestamp"),
+        "finished": status.get("finishedAt"),
+        "progress": str(status.get("progress") or ""),
+        "message": message,
+        "outputs": _values(status.get("outputs")),
+        "parameters": _values(spec.get("arguments")),
+    }
+    try:
+        return WorkflowRun.model_validate(said)
+    except ValidationError as error:
+        what = f"its status is not one that Argo writes: {error.errors()[0]['msg']}"
+        raise Terminal(what, where=str(metadata["name"]), hint="delete that Workflow") from error
 
 
 def _values(holder: Any) -> dict[str, str]:
