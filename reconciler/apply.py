@@ -83,6 +83,7 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
                 parameters=action.parameters,
                 labels=action.labels,
                 deadline=action.deadline,
+                priority=action.priority,
             )
             return action.name, started
         case StopWorkflow():

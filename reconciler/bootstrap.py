@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.embedded.engine import EmbeddedEngine
     from reconciler.adapters.embedded.forge import EmbeddedForge
     from reconciler.adapters.folder_source import FolderSource
+    from reconciler.adapters.kubernetes.argo_engine import ArgoEngine
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster
     from reconciler.adapters.mirror import Credentials
     from reconciler.adapters.mlflow_registry import MlflowRegistry
@@ -183,7 +184,7 @@ def connect(
     from reconciler.adapters.terminal_notifier import TerminalNotifier
 
     registries = connect_registries(repository, platform)
-    engine = embedded_engine(repository, platform, source)
+    engine = connect_engine(repository, platform, source)
     forge = connect_forge(repository, platform.forge, clock)
     clusters = {name: connect_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
@@ -211,6 +212,18 @@ def tracking_uris(repository: Repository, platform: Platform) -> dict[str, str]:
                 hint=f"export {variable}=https://YOUR-MLFLOW",
             )
     return uris
+
+
+def connect_engine(repository: Repository, platform: Platform, source: Source) -> EmbeddedEngine | ArgoEngine:
+    """The engine that the Platform names."""
+    match platform.engine:
+        case EngineArgo(context=context, namespace=namespace, repository=url):
+            from reconciler.adapters.kubernetes.argo_engine import ArgoEngine
+            from reconciler.adapters.kubernetes.client import connect as kubernetes
+
+            return ArgoEngine(kubernetes(context), namespace, source=source, repository=url)
+        case _:
+            return embedded_engine(repository, platform, source)
 
 
 def embedded_engine(repository: Repository, platform: Platform, source: Source) -> EmbeddedEngine:

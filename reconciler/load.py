@@ -21,7 +21,7 @@ from reconciler.core.desired import DesiredState, ModelSource, Template
 from reconciler.core.documents import KINDS, Model, Platform, Release, release_path
 from reconciler.core.errors import NOBODY, Problem
 from reconciler.core.evidence import EvidenceBundle
-from reconciler.core.lint import RECIPE, lint_template
+from reconciler.core.lint import RECIPE, lint_template, unpinned_images
 from reconciler.core.references import (
     Documents,
     Finding,
@@ -104,7 +104,7 @@ def _document(kind: type[BaseModel]) -> Callable[[bytes, str], _Read]:
 def _template(content: bytes, path: str) -> _Read:
     parsed = read(content, path)
     try:
-        said = lint_template(parsed.value, path)
+        said = lint_template(parsed.value, path, parsed.line_of)
     except (TypeError, RecursionError):
         # A name that is a list, or thousands of tasks in a row: nothing that Argo would run either.
         return _Read(errors=(Complaint(0, "has a shape that no WorkflowTemplate has", "render it again"),))
@@ -115,7 +115,12 @@ def _template(content: bytes, path: str) -> _Read:
     metadata = parsed.value["metadata"]
     arguments = parsed.value["spec"].get("arguments") or {}
     declared = {p["name"]: "value" in p for p in arguments.get("parameters") or ()}
-    template = Template(name=metadata["name"], recipe=metadata["annotations"][RECIPE], parameters=declared)
+    template = Template(
+        name=metadata["name"],
+        recipe=metadata["annotations"][RECIPE],
+        parameters=declared,
+        unpinned=unpinned_images(parsed.value),
+    )
     return _Read(template, (), warnings)
 
 

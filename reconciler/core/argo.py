@@ -1,6 +1,6 @@
 """The part of Argo Workflows' language that trueup's templates use: references, conditions and durations.
 
-Pure. Read by :mod:`reconciler.core.lint`, which checks templates, and by the embedded engine, which runs them.
+Pure. Read by :mod:`reconciler.core.lint`, which checks templates, and by the engines, which run them.
 Grammar and meaning are Argo's (its pages "Enhanced Depends Logic", "Variables" and "Retries"); what is not here
 is refused with a ValueError that names it.
 """
@@ -39,6 +39,22 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
         return values[match[1]]
 
     return _REFERENCE.sub(value, text)
+
+
+def unrecorded(spec: Mapping[str, Any], ran: Collection[str]) -> str:
+    """Why a run that came to its end well is no success; empty where it is one.
+
+    ``ran`` are the templates of the tasks that succeeded. A template whose outputs are those of the whole run
+    records what the run was for. Argo calls a run Succeeded also where such a task was skipped or omitted.
+    """
+    missing = [
+        str(template.get("name"))
+        for template in spec.get("templates") or ()
+        if template.get("name") not in ran
+        and any(p.get("globalName") for p in (template.get("outputs") or {}).get("parameters") or ())
+    ]
+    said = f"ended without {', '.join(missing)}, which was to record its outcome and did not run"
+    return said if missing else ""
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -110,6 +126,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
+    "contains": operator.contains,
 }
 Operand = Callable[[Mapping[str, str]], float | str]
 
@@ -117,8 +134,9 @@ Operand = Callable[[Mapping[str, str]], float | str]
 def parse_expression(text: str, variables: Collection[str] = ()) -> Condition:
     """Comparisons of numbers and texts, as in ``0.5 >= 0.9`` or ``asInt(lastRetry.exitCode) == 75``.
 
-    With ``variables`` (a retry's expression) a bare word must be one of them; without (``when``, after
-    substitution) it is itself a text. Only numbers have an order, and NaN is not a number here.
+    With ``variables`` (a retry's expression) a bare word must be one of them, and a text may be asked whether
+    it ``contains`` another; without (``when``, after substitution) a bare word is itself a text. Only numbers
+    have an order, and NaN is not a number here.
     """
     names: set[str] = set()
 
@@ -144,7 +162,7 @@ def parse_expression(text: str, variables: Collection[str] = ()) -> Condition:
 
     def atom(tokens: _Tokens) -> Test:
         left = operand(tokens)
-        if tokens.next not in _COMPARE:
+        if tokens.next not in _COMPARE or (tokens.next == "contains" and not variables):
             return lambda values: _truth(left(values))
         symbol = tokens.take()
         right = operand(tokens)
@@ -160,7 +178,10 @@ def _truth(value: float | str) -> bool:
 
 
 def _compare(left: float | str, symbol: str, right: float | str) -> bool:
-    if symbol not in ("==", "!=") and (isinstance(left, str) or isinstance(right, str)):
+    if symbol == "contains":
+        if not isinstance(left, str) or not isinstance(right, str):
+            raise ValueError(f"{left!r} contains {right!r} does not ask about two texts")
+    elif symbol not in ("==", "!=") and (isinstance(left, str) or isinstance(right, str)):
         raise ValueError(f"{left!r} {symbol} {right!r} does not compare two numbers")
     return _COMPARE[symbol](left, right)
 

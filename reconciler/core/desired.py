@@ -43,6 +43,7 @@ class Template(Frozen):
     name: str
     recipe: str
     parameters: dict[str, bool]
+    unpinned: tuple[str, ...] = Field(default=(), description="Images of it that no digest names.")
 
 
 class ModelSource(Frozen):

@@ -74,10 +74,46 @@ class Secret(Frozen):
         return f"${self.env}" if self.env else str(self.file)
 
 
+class Toleration(Frozen):
+    """A taint that pods of a pool put up with, as Kubernetes writes it."""
+
+    key: Annotated[str, Field(min_length=1, max_length=317)]
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: Annotated[str, Field(max_length=63)] = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Placement(Frozen):
+    """Onto which nodes a pod may go."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+
+
+class Spot(Placement):
+    """What is added for nodes that may be taken away at any time, and where checkpoints outlive that."""
+
+    checkpoints: Name | None = Field(
+        default=None,
+        description="A PersistentVolumeClaim of the engine's namespace that outlives a pod. "
+        "Without it a training that lost its node begins anew.",
+    )
+
+
+class Pool(Placement):
+    """A kind of node that a training may ask for by name. The embedded engine has one machine and no pools."""
+
+    gpu_resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=317)] = (
+        "nvidia.com/gpu"
+    )
+    spot: Spot | None = None
+
+
 class Engine(Frozen):
     """What every engine has."""
 
     attempts: Attempts = Attempts()
+    pools: dict[Name, Pool] = Field(default_factory=dict, description="For `training.compute.pool`.")
 
 
 class EngineEmbedded(Engine):
@@ -100,6 +136,9 @@ class EngineArgo(Engine):
     type: Literal["argo"]
     context: KubeContext = None
     namespace: Name = Field(description="Where the workflows run.")
+    repository: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] = Field(
+        description="Where the pods clone this repository from; no name or token in it."
+    )
 
 
 class ForgeEmbedded(Frozen):
@@ -346,6 +385,9 @@ class Limits(Frozen):
     submissions: Annotated[int, Field(ge=0)] = Field(
         default=10, description="Budget: workflows running at once."
     )
+    submissions_per_minute: Annotated[int, Field(ge=0)] = Field(
+        default=30, description="Budget: workflows that began within one minute."
+    )
     open_pull_requests: Annotated[int, Field(ge=0)] = Field(default=20, description="Budget.")
     gpu_hours: Annotated[int, Field(ge=0)] = Field(
         default=100, description="Budget: GPUs x hours reserved by running trainings."
@@ -410,8 +452,16 @@ class Compute(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
     hours: Annotated[int, Field(ge=1, le=720)] = Field(default=1, description="Deadline of one attempt.")
-    pool: Later = None
-    spot: Later = None
+    pool: Name | None = Field(default=None, description="One of the Platform's `engine.pools`.")
+    spot: bool = Field(
+        default=False, description="On nodes of the pool that may be taken away: restarted where that happens."
+    )
+
+    @model_validator(mode="after")
+    def _spot_of_a_pool(self) -> Self:
+        if self.spot and self.pool is None:
+            raise ValueError("has spot without a pool; name one of the Platform's engine.pools")
+        return self
 
 
 class External(Frozen):

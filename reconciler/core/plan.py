@@ -92,6 +92,7 @@ class SubmitWorkflow(Act):
     parameters: dict[str, str]
     labels: dict[str, str]
     deadline: int = Field(description="Seconds after which the engine ends the run.")
+    priority: int = Field(default=0, description="Of the model: higher goes first where runs wait.")
 
 
 class MarkVersion(Act):

@@ -196,6 +196,13 @@ def _policy_of(
                 f"{what}, which has an error" if is_there else f"{what}, which is not there",
                 f"correct workflows/rendered/{template}.yaml" if is_there else STOCK_HINT,
             )
+            continue
+        unpinned = documents.templates[template].unpinned if environment.promotes_from else ()
+        for image in unpinned:
+            what = f"promotes what {template} measured, whose image {image} has no digest"
+            yield Finding(
+                path, ("policy",), what, f"write NAME@sha256:DIGEST in workflows/rendered/{template}.yaml"
+            )
 
 
 def _circle(start: str, environments: Mapping[str, Environment]) -> list[str]:
@@ -226,6 +233,8 @@ def _models(documents: Documents) -> Iterator[Finding]:
             yield Finding(path, ("registeredName",), what, "give each model a name of its own")
         yield from _data(documents, name, source)
         yield from _training(documents, name, source)
+        yield from _pool(documents, path, model)
+        yield from _images(documents, path, model)
         yield from _wanted_in(documents, path, model)
 
 
@@ -258,6 +267,35 @@ def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[
     if not source.source_tree:
         what = f"trains by workflow, and there is no code in models/{name}/src"
         yield Finding(path, ("training", "workflow"), what, "commit the training code there")
+
+
+def _images(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
+    """An image without a digest may be another one tomorrow. It may make what is tried out, and nothing that is
+    promoted: no model that goes where versions of other environments go."""
+    template = documents.templates.get(model.training.workflow or "")
+    onward = [
+        name
+        for name in model.environments
+        if name in documents.environments and documents.environments[name].promotes_from is not None
+    ]
+    for image in template.unpinned if template and onward else ():
+        used = f"trains with {model.training.workflow}, whose image {image} has no digest"
+        what = f"{used}, and goes to {onward[0]}"
+        hint = f"write NAME@sha256:DIGEST in workflows/rendered/{model.training.workflow}.yaml"
+        yield Finding(path, ("training", "workflow"), what, hint)
+
+
+def _pool(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
+    compute = model.training.compute
+    if compute.pool is None or documents.platform is None:
+        return
+    pools, field = documents.platform.engine.pools, ("training", "compute", "pool")
+    if compute.pool not in pools:
+        hint = nearest(compute.pool, pools, if_none="add it to engine.pools in environments/platform.yaml")
+        yield Finding(path, field, f"names the unknown pool {compute.pool}", hint)
+    elif compute.spot and pools[compute.pool].spot is None:
+        what = f"asks for spot nodes, and the pool {compute.pool} has none"
+        yield Finding(path, (*field[:2], "spot"), what, "say `spot:` in that pool of the Platform")
 
 
 def _wanted_in(documents: Documents, path: str, model: Model) -> Iterator[Finding]:

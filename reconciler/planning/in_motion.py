@@ -13,6 +13,7 @@ from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING
 from reconciler.planning.measuring import marks_wanted
 from reconciler.planning.rollback import FAILING
+from reconciler.planning.spent import NONE, spent
 from reconciler.planning.training import trained
 from reconciler.planning.view import View
 
@@ -53,7 +54,7 @@ def at_rest(view: View, subject: Subject) -> bool:
     if view.desired.hidden(subject):
         return False
     if not subject.environment:
-        return trained(view, subject)
+        return trained(view, subject) and spent(view, subject) == NONE
     known = subject.environment in view.desired.environments and subject.model in view.desired.models
     release, workload = view.release(subject), view.workload(subject)
     if isinstance(workload, Gap) or any(view.open_pull(intent, subject) for intent in INTENTS):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 from reconciler.core.base import Subject
@@ -15,6 +16,7 @@ from reconciler.core.documents import Limits
 from reconciler.core.observed import EngineSweep, ForgeSweep
 from reconciler.core.plan import (
     Action,
+    CollectWorkflows,
     Hold,
     MergePullRequest,
     OpenPullRequest,
@@ -29,6 +31,9 @@ from reconciler.planning.serving import tell_once
 from reconciler.planning.view import View
 
 Decisions = dict[Subject, Decision]
+MINUTE = timedelta(minutes=1)
+COLLECTED = 100
+"""Finished runs that one tick deletes, over all models: each is two calls, and the rest is no hurry."""
 _Costly = TypeVar("_Costly", SubmitWorkflow, OpenPullRequest)
 
 
@@ -52,7 +57,7 @@ def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...
         decisions = _outage(view, decisions, name, limits.rollbacks, tripped)
         decisions = _submissions(view, decisions, name, limits)
         decisions = _pull_requests(view, decisions, name, limits.open_pull_requests)
-    return decisions, tuple(tripped)
+    return _collections(decisions), tuple(tripped)
 
 
 def _once_each(decisions: Decisions) -> Decisions:
@@ -131,6 +136,13 @@ def _submissions(view: View, decisions: Decisions, environment: str, limits: Lim
         if not run.done and run.labels.get("trueup.dev/environment") == environment
     ]
     slots = limits.submissions - len(running)
+    begun = [
+        run
+        for run in (engine.runs.values() if isinstance(engine, EngineSweep) else ())
+        if run.labels.get("trueup.dev/environment") == environment
+        and (view.at - run.started < MINUTE if run.started else not run.done)
+    ]
+    left = limits.submissions_per_minute - len(begun)
     hours = limits.gpu_hours - sum(
         _gpu_hours(view, run.labels.get("trueup.dev/model", ""))
         for run in running
@@ -149,10 +161,15 @@ def _submissions(view: View, decisions: Decisions, environment: str, limits: Lim
             waiting[action.key] = (
                 f"{action.name} waits: limits.submissions of {environment} is {limits.submissions}"
             )
+        elif left < 1:
+            per_minute = limits.submissions_per_minute
+            waiting[action.key] = (
+                f"{action.name} waits: limits.submissionsPerMinute of {environment} is {per_minute}"
+            )
         elif cost > hours:
             waiting[action.key] = f"{action.name} waits: limits.gpuHours of {environment} is {limits.gpu_hours}"
         else:
-            slots, hours = slots - 1, hours - cost
+            slots, left, hours = slots - 1, left - 1, hours - cost
     return _delay(decisions, waiting)
 
 
@@ -177,6 +194,21 @@ def _pull_requests(view: View, decisions: Decisions, environment: str, limit: in
         for action in _by_priority(view, wanted)[max(limit - now, 0) :]
     }
     return _delay(decisions, waiting)
+
+
+def _collections(decisions: Decisions) -> Decisions:
+    """The first of them; what waits keeps its subject in motion, and is nothing that a person asked for."""
+    left, names = {}, 0
+    for subject, decision in decisions.items():
+        actions = []
+        for action in decision.actions:
+            if isinstance(action, CollectWorkflows):
+                if names >= COLLECTED:
+                    continue
+                names += len(action.names)
+            actions.append(action)
+        left[subject] = Decision(tuple(actions), decision.holds)
+    return left
 
 
 def _by_priority(view: View, actions: Iterable[_Costly]) -> list[_Costly]:

@@ -44,6 +44,12 @@ def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried |
     return Tried("again" if failures < limit else "exhausted", number, last)
 
 
+def run_name(kind: str, model: str, key: str, number: int) -> str:
+    """The name of one attempt: at most 63 characters, because it becomes a label of its pods."""
+    prefix = "train" if kind == "train" else f"measure-{kind}"
+    return f"{prefix}-{model}-{key}-{number}"
+
+
 def submission(
     view: View,
     subject: Subject,
@@ -61,8 +67,7 @@ def submission(
     The environment in the labels is the one whose budget it uses.
     """
     measuring = kind != "train"
-    prefix = f"measure-{kind}" if measuring else "train"
-    name = f"{prefix}-{subject.model}-{key}-{number}"
+    name = run_name(kind, subject.model, key, number)
     if template not in view.desired.templates:
         return hold(
             "invalid-document", subject, f"there is no WorkflowTemplate {template} in workflows/rendered"
@@ -93,4 +98,5 @@ def submission(
         },
         labels=labels,
         deadline=deadline,
+        priority=view.model(subject).priority,
     )

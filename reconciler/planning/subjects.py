@@ -15,6 +15,7 @@ from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
 from reconciler.planning.rollback import FAILING, blamed, rollback_wish
 from reconciler.planning.serving import drift_warning, not_to_be_applied, plan_serving
+from reconciler.planning.spent import plan_spent
 from reconciler.planning.training import plan_training
 from reconciler.planning.view import View
 
@@ -25,7 +26,7 @@ def plan_subject(view: View, subject: Subject) -> Decision:
     if problem is not None:
         return wait(hold("invalid-document", subject, str(problem)))
     if not subject.environment:
-        return plan_training(view, subject)
+        return plan_training(view, subject).and_then(plan_spent(view, subject))
     gap = view.observed.gaps.get(str(subject))
     if gap is not None:
         return wait(unanswered(subject, gap))

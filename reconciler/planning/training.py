@@ -6,9 +6,10 @@ from reconciler.core.base import Subject
 from reconciler.core.digests import canonical_json
 from reconciler.core.observed import Gap, RegisteredModel
 from reconciler.core.plan import Hold
+from reconciler.planning.compute import RESTARTS, RESTARTS_ON_SPOT, pod_patch
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
-from reconciler.planning.runs import attempts, submission
+from reconciler.planning.runs import attempts, run_name, submission
 from reconciler.planning.view import View
 
 _TRIGGERS = {"section": "code", "source": "code", "seed": "code", "recipe": "code", "data": "data"}
@@ -125,7 +126,14 @@ def _submit(view: View, subject: Subject, key: str, number: int, why: str) -> De
             "hyperparameters": canonical_json(training.hyperparameters),
             "seed": str(training.seed),
             "device": training.compute.device,
-            "gpus": str(training.compute.gpus),
+            "pod": canonical_json(
+                pod_patch(
+                    view.desired.platform.engine,
+                    training.compute,
+                    run_name("train", subject.model, key, number),
+                )
+            ),
+            "restarts": str(RESTARTS_ON_SPOT if training.compute.spot else RESTARTS),
             "train-pointer": f"models/{subject.model}/{model.data.train.pointer}",
             "train-md5": source.train_md5,
             "target": model.data.evaluation.target,

@@ -131,6 +131,17 @@ class View:
             runs.sort(key=attempt_of)
         return found
 
+    @cached_property
+    def _by_model(self) -> dict[str, list[WorkflowRun]]:
+        found: dict[str, list[WorkflowRun]] = {}
+        for (_, model, _), runs in sorted(self._runs.items()):
+            found.setdefault(model, []).extend(runs)
+        return found
+
+    def runs_about(self, model: str) -> list[WorkflowRun]:
+        """Every run of one model, by kind, key and attempt."""
+        return self._by_model.get(model, [])
+
     def runs(self, kind: str, model: str, key: str) -> list[WorkflowRun]:
         """The attempts at one key, first to last. ``kind`` is ``train`` or a measurement."""
         return self._runs.get((kind, model, key), [])

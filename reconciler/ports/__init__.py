@@ -101,8 +101,11 @@ class EngineWriter(Protocol):
         parameters: Mapping[str, str],
         labels: Mapping[str, str],
         deadline: int,
+        priority: int = 0,
     ) -> bool:
         """Start a run that ends after ``deadline`` seconds at the latest. Never waits.
+
+        Of runs that have to wait for a place, those with a higher ``priority`` go first, where the engine can.
 
         False if a run of this name is already there, which is success.
         """

@@ -1,7 +1,8 @@
 """What every workflow engine does (EngineReader and EngineWriter), and what the embedded one does beside it.
 
 A second adapter is one more parameter of :func:`bench`, with a Bench of its own. Phases, messages and nodes are
-in the words that a real Argo Workflows controller (4.0.10) was seen to use for the same cases.
+in the words that a real Argo Workflows controller (4.0.10) was seen to use for the same cases. The Argo engine
+is tried on a real API server, where tests/servers/argo_driver.py plays the controller.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,9 +23,13 @@ from ruamel.yaml import YAML
 
 from reconciler.adapters.embedded.engine import EmbeddedEngine, Status, read_status
 from reconciler.adapters.embedded.workflow_fields import HONOURED, IGNORED, REFUSED, read_fields
+from reconciler.adapters.kubernetes.argo_engine import WORKFLOW, ArgoEngine
+from reconciler.adapters.kubernetes.client import KubernetesClient, connect
 from reconciler.core.errors import Terminal
 from reconciler.core.observed import WorkflowRun
-from reconciler.ports import EngineReader, EngineWriter
+from reconciler.ports import Blob, EngineReader, EngineWriter
+from tests.servers.argo_driver import ArgoDriver, install
+from tests.servers.cluster import Cluster
 
 RENDERED = Path(__file__).parents[2] / "workflows" / "rendered"
 COMMIT = "c" * 40
@@ -132,7 +137,54 @@ class EmbeddedBench:
         return {title: (n.type, n.phase, n.message) for title, n in self.status(name).nodes.items()}
 
 
-@pytest.fixture(params=["embedded"])
+class ArgoBench:
+    """The templates of COMMIT in memory, a namespace of a real API server, and a controller that is played."""
+
+    def __init__(self, client: KubernetesClient, namespace: str) -> None:
+        self.client, self.namespace = client, namespace
+        self.published: dict[str, bytes] = {}
+        self.engine = self.another()
+
+    def another(self) -> ArgoEngine:
+        repository = "https://git.example/team/models.git"
+        return ArgoEngine(self.client, self.namespace, source=self, repository=repository)  # type: ignore[arg-type]
+
+    def files(self, commit: str) -> dict[str, Blob]:
+        if commit != COMMIT:
+            raise Terminal(f"no commit {commit}")
+        return {f"workflows/rendered/{name}.yaml": Blob("100644", name) for name in self.published}
+
+    def read(self, oids: Iterable[str]) -> dict[str, bytes]:
+        return {oid: self.published[oid] for oid in oids}
+
+    def publish(self, doc: Doc, name: str = "t-v1") -> None:
+        self.published[name] = json.dumps(doc).encode()
+
+    def nodes(self, name: str) -> dict[str, tuple[str, str, str]]:
+        workflow = self.client.get(WORKFLOW, self.namespace, name)
+        assert workflow is not None
+        nodes = (workflow["status"].get("nodes") or {}).values()
+        return {
+            node["displayName"]: (node["type"], node["phase"], node.get("message", ""))
+            for node in sorted(nodes, key=lambda node: node["startedAt"])
+            if node["type"] != "DAG"
+        }
+
+
+@pytest.fixture
+def argo(cluster: Cluster, tmp_path: Path) -> Iterator[ArgoBench]:
+    install(cluster)
+    os.environ["KUBECONFIG"] = str(cluster.kubeconfig)
+    try:
+        client = connect()
+        env = {"PATH": os.environ["PATH"], "BENCH": str(tmp_path)}
+        with cluster.namespace() as name, ArgoDriver(client, name, home=tmp_path / "home", env=env):
+            yield ArgoBench(client, name)
+    finally:
+        del os.environ["KUBECONFIG"]
+
+
+@pytest.fixture(params=["embedded", pytest.param("argo", marks=pytest.mark.cluster)])
 def bench(request: pytest.FixtureRequest) -> Bench:
     bench: Bench = request.getfixturevalue(request.param)
     return bench
@@ -402,17 +454,64 @@ def test_independent_tasks_run_side_by_side(bench: Bench) -> None:
     assert run.phase == "Succeeded"
 
 
-def test_logs_are_by_task_in_order(bench: Bench) -> None:
+def test_logs_are_by_task_in_order(embedded: EmbeddedBench) -> None:
     run = ran(
-        bench,
+        embedded,
         template(
             [task("one"), task("two", depends="one")], sh("one", "echo first"), sh("two", "echo no >&2; exit 1")
         ),
     )
     assert run.phase == "Failed"
-    assert list(bench.engine.logs(run.name)) == [("one", "first\n"), ("two", "no\n")]
-    with pytest.raises(Terminal, match="no run"):
+    assert list(embedded.engine.logs(run.name)) == [("one", "first\n"), ("two", "no\n")]
+
+
+def test_logs_of_no_run_name_those_that_there_are(bench: Bench) -> None:
+    with pytest.raises(Terminal, match=r"no run is named 'train-nothing-1'.*there is no run yet"):
         list(bench.engine.logs("train-nothing-1"))
+    run = ran(bench, template([task("train")], sh("train", "true")))
+    with pytest.raises(Terminal, match=f"there is {run.name};"):
+        list(bench.engine.logs("train-nothing-1"))
+
+
+def test_a_recording_task_that_was_skipped_is_no_success(bench: Bench) -> None:
+    run = ran(
+        bench,
+        template(
+            [task("train"), task("register", depends="train", when="0.5 >= 0.9")],
+            sh("train", "true"),
+            sh("register", "echo 1 > /trueup/out/version", outputs=gives("version")),
+        ),
+    )
+    assert (run.phase, run.outputs) == ("Failed", {})
+    assert run.message == "ended without register, which was to record its outcome and did not run"
+    assert bench.nodes(run.name)["register"][:2] == ("Skipped", "Skipped")
+
+
+# --- every engine: an end from outside ----------------------------------------------------------------------
+
+
+def test_a_run_that_is_stopped_has_failed(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(template([task("train")], sh("train", "touch $BENCH/began; exec sleep 60")))
+    submit(bench.engine)
+    until((tmp_path / "began").exists)
+    with pytest.raises(Terminal, match="not finished"):
+        bench.engine.delete("train-digits-1")
+    bench.another().stop("train-digits-1")
+    run = finished(bench)
+    assert (run.phase, run.message) == ("Failed", "Stopped with strategy 'Terminate'")
+    bench.engine.stop("train-digits-1")
+    bench.engine.stop("train-nothing-1")
+    assert finished(bench) == run
+
+
+def test_a_run_that_is_deleted_leaves_its_name(bench: Bench) -> None:
+    run = ran(bench, template([task("train")], sh("train", "true")))
+    bench.another().delete(run.name)
+    bench.engine.delete(run.name)
+    assert bench.engine.sweep().runs == {}
+    again = until(lambda: submit(bench.engine) or None)
+    assert again
+    assert finished(bench).phase == "Succeeded"
 
 
 # --- every engine: names and crashes ----------------------------------------------------------------------
@@ -652,6 +751,18 @@ def test_another_revision_than_the_one_submitted(embedded: EmbeddedBench) -> Non
     )
 
 
+def test_a_checkpoint_outlives_an_attempt_and_no_other_task_sees_it(embedded: EmbeddedBench) -> None:
+    script = "cd checkpoint; if test -e half; then mv half whole; else touch half; exit 75; fi"
+    mount = {"volumeMounts": [{"name": "checkpoint", "mountPath": "/trueup/checkpoint"}]}
+    train = {**sh("train", script), "retryStrategy": {"limit": 1}}
+    other = sh("other", 'test -z "$(ls checkpoint)"')
+    for each in (train, other):
+        each["container"].update(mount)
+    run = ran(embedded, template([task("train"), task("other", depends="train")], train, other))
+    assert (run.phase, run.message) == ("Succeeded", "")
+    assert embedded.nodes(run.name)["train(0)"][1] == "Failed"
+
+
 def test_a_finished_run_keeps_its_logs_and_not_its_files(embedded: EmbeddedBench) -> None:
     run = ran(embedded, template([task("train")], sh("train", "echo done")))
     until(
@@ -708,6 +819,7 @@ EVERYTHING = template(
             "command": ["true"],
             "args": ["{{retries}}"],
             "workingDir": "/trueup",
+            "volumeMounts": [{"name": "trueup", "mountPath": "/trueup"}],
             "env": [
                 {"name": "V", "value": "1"},
                 *({"name": k, "valueFrom": {k: {}}} for k in ("configMapKeyRef", "secretKeyRef", "fieldRef")),
@@ -792,6 +904,10 @@ def test_the_three_tables_do_not_overlap() -> None:
             "template 'train': retryStrategy.expression 'lastRetry.weather' is unknown in an expression",
         ),
         ({"container": {"image": "busybox"}}, "template 'train': a container without command"),
+        (
+            {"container": {"command": ["true"], "volumeMounts": [{"name": "etc", "mountPath": "/etc"}]}},
+            "template 'train': a volume at /etc, and not at /tmp, /trueup, /trueup/checkpoint",
+        ),
         (
             {"container": {"command": ["{{pod.name}}"]}},
             "spec.templates.container.command with {{pod.name}}",

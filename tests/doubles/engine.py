@@ -48,6 +48,7 @@ class MemoryEngine:
         parameters: Mapping[str, str],
         labels: Mapping[str, str],
         deadline: int,
+        priority: int = 0,
     ) -> bool:
         if name in self.runs:
             return False

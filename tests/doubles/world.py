@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler.core.digests import sha256
+from reconciler.core.digests import sha256, short
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
 from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY, Phase, WorkflowRun
 from reconciler.ports import Readers, Writers
@@ -143,7 +143,7 @@ class World:
             at=self.clock.now,
             metrics={name: Metric(overall=scores, slices=slices) for name in METRICS[measurement]},
         )
-        uri = f"memory:/{run.name}.json"
+        uri = f"memory:/{run.name}-{short(evidence.digest)}.json"
         self.registry.documents[uri] = evidence.to_bytes()
         return {"evidence-uri": uri, "evidence-sha256": evidence.digest}
 

@@ -20,7 +20,7 @@ SWEEP = {
     ("forge", "sweep"): 1,
     ("cluster local", "sweep"): 1,
 }
-PLENTY = {"submissions": 1000, "openPullRequests": 1000}
+PLENTY = {"submissions": 1000, "submissionsPerMinute": 1000, "openPullRequests": 1000}
 
 
 @cache

@@ -82,7 +82,7 @@ def closed(environment: str) -> Callable[[Call, World], bool]:
 
 SOURCES: dict[str, Source] = {
     "registry": Source(sweep("registry default"), lambda action, world: action.kind != "prune-workload"),
-    "engine": Source(sweep("engine"), lambda action, world: action.kind == "submit-workflow"),
+    "engine": Source(sweep("engine"), lambda action, world: action.kind.endswith(("-workflow", "-workflows"))),
     "forge": Source(sweep("forge"), lambda action, world: action.kind in PULLS),
     "cluster": Source(sweep("cluster local"), needs_the_cluster),
     "evidence of one mark": Source(reads_evidence, needs_the_evidence),

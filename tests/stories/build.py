@@ -464,15 +464,18 @@ class Story:
         measure: str = "",
         version: object = None,
         against: object = None,
+        of: str = "main",
         attempt: int = 1,
         progress: str = "",
         message: str = "",
         environment: str = "staging",
     ) -> WorkflowRun:
-        """An attempt at main's training of a model, or at evaluating one of its versions."""
+        """An attempt at main's training of a model (``of``: or at one from ``earlier``), or at evaluating one
+        of its versions."""
         model = train or measure
         case = self.judged(model, version or 1, against)
         key = self.written.training_key(model) if train else case.key("evaluate")
+        key = "0" * 12 if of == "earlier" else key
         labels = {
             "trueup.dev/kind": "train" if train else "measure",
             "trueup.dev/model": model,

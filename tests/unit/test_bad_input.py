@@ -69,7 +69,7 @@ def policy(threshold: str, head: str = "") -> str:
 """
 
 
-def template(name: str) -> str:
+def template(name: str, image: str = f"steps@sha256:{'0' * 64}") -> str:
     return f"""\
 apiVersion: argoproj.io/v1alpha1
 kind: WorkflowTemplate
@@ -80,7 +80,7 @@ spec:
   entrypoint: main
   templates:
     - name: main
-      container: {{image: steps, args: [run]}}
+      container: {{image: "{image}", args: [run]}}
 """
 
 
@@ -241,8 +241,8 @@ CASES = [
     ),
     Case(
         "a field for later",
-        {DIGITS: Edit("  seed: 0", "  seed: 0\n  compute: {spot: true}")},
-        [f"{DIGITS}:15: training.compute.spot {LATER}"],
+        {DIGITS: Edit("  seed: 0", "  seed: 0\n  search: {trials: 9}")},
+        [f"{DIGITS}:15: training.search {LATER}"],
         DIGITS_ALL,
     ),
     Case(
@@ -250,6 +250,68 @@ CASES = [
         {"policies/tests/strict.yaml": "anything: ["},
         [f"policies/tests/strict.yaml: {LATER}"],
         set(),
+    ),
+    Case(
+        "spot nodes of no pool",
+        {DIGITS: Edit("  seed: 0", "  seed: 0\n  compute: {spot: true}")},
+        [
+            f"{DIGITS}:15: training.compute has spot without a pool. hint: name one of the Platform's engine.pools"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a pool that the Platform does not have",
+        {
+            DIGITS: Edit("  seed: 0", "  seed: 0\n  compute:\n    pool: gpus"),
+            PLATFORM: f"{HEADER}Platform\nengine: {{pools: {{gpu: {{}}}}}}\n",
+        },
+        [f"{DIGITS}:16: names the unknown pool gpus. hint: did you mean gpu?"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "spot nodes that a pool does not have",
+        {
+            DIGITS: Edit("  seed: 0", "  seed: 0\n  compute:\n    pool: gpu\n    spot: true"),
+            PLATFORM: f"{HEADER}Platform\nengine: {{pools: {{gpu: {{}}}}}}\n",
+        },
+        [
+            (
+                f"{DIGITS}:17: asks for spot nodes, and the pool gpu has none. hint: say `spot:` in that pool of the "
+                "Platform"
+            )
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a template whose image is a tag, and a way to production",
+        {TRAIN: template("train-v1", image="steps:v1")},
+        [
+            *(
+                f"{model}:13: trains with train-v1, whose image steps:v1 has no digest, and goes to production. "
+                f"hint: write NAME@sha256:DIGEST in {TRAIN}"
+                for model in (DIGITS, SPAM)
+            ),
+            (
+                f"{TRAIN}:10: image steps:v1 has no digest, and may be another one tomorrow. hint: write "
+                "NAME@sha256:DIGEST, or {{workflow.parameters.image}} for the Platform's images.steps"
+            ),
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "a measurement whose image is a tag, and production",
+        {EVALUATE: template("measure-evaluate-v1", image="steps:v1")},
+        [
+            (
+                f"{PRODUCTION}:5: promotes what measure-evaluate-v1 measured, whose image steps:v1 has no digest. "
+                f"hint: write NAME@sha256:DIGEST in {EVALUATE}"
+            ),
+            (
+                f"{EVALUATE}:10: image steps:v1 has no digest, and may be another one tomorrow. hint: write "
+                "NAME@sha256:DIGEST, or {{workflow.parameters.image}} for the Platform's images.steps"
+            ),
+        ],
+        PRODUCTION_ALL,
     ),
     Case(
         "retrainOn: schedule",
@@ -288,7 +350,7 @@ CASES = [
     Case(
         "a field of another system",
         {PLATFORM: f"{HEADER}Platform\nengine: {{namespace: ml}}\n"},
-        [f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, type"],
+        [f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, pools, type"],
         EVERYTHING,
     ),
     Case(
@@ -502,7 +564,7 @@ CASES = [
         [
             f"{DIGITS}:13: names the workflow template train-v1, which has an error. hint: correct {TRAIN}",
             f"{SPAM}:13: names the workflow template train-v1, which has an error. hint: correct {TRAIN}",
-            f"{TRAIN}: template name 'mian' undefined",
+            f"{TRAIN}:7: template name 'mian' undefined. hint: there is main",
         ],
         EVERYTHING,
     ),

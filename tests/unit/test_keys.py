@@ -99,7 +99,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "training.external": (None, ""),
     "training.hyperparameters": ({"epochs": 7}, "training"),
     "training.seed": (1, "training"),
-    "training.compute": (Compute(gpus=1, device="cuda", hours=9), ""),
+    "training.compute": (Compute(gpus=1, device="cuda", hours=9, pool="gpu", spot=True), ""),
     "training.search": (None, ""),
     "baselines": ({"accuracy": 0.9}, ""),
     "serving": (Serving(replicas=7), ""),

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hera.workflows import models
 from ruamel.yaml import YAML
 
 from reconciler.core.argo import parse_depends, parse_expression, references, seconds, substitute
+from reconciler.core.argo_types import FIELDS, INSIDE
 from reconciler.core.lint import lint_template
+from reconciler.core.strict_yaml import read
 
 RENDERED = Path(__file__).parents[2] / "workflows" / "rendered"
 PATH = "workflows/rendered/train-v1.yaml"
@@ -195,6 +198,42 @@ CHANGES: list[tuple[str, Any, list[str]]] = [
         ["templates.main.tasks.'train' is not unique"],
     ),
     (
+        "a field that is misspelt",
+        lambda d: template(d, 2)["container"].update(comand=["train"]),
+        ["has the unknown field spec.templates[2].container.comand"],
+    ),
+    (
+        "a field in the wrong place",
+        lambda d: template(d, 1).update(image="x"),
+        ["has the unknown field spec.templates[1].image"],
+    ),
+    (
+        "a GPU without a limit",
+        lambda d: template(d, 2)["container"].update(resources={"requests": {"nvidia.com/gpu": 1, "cpu": "1"}}),
+        ["templates.train requests 1 of nvidia.com/gpu with no limit"],
+    ),
+    (
+        "a GPU with another limit",
+        lambda d: template(d, 2).update(
+            podSpecPatch='{"containers": [{"name": "main", "resources": {"requests": {"amd.com/gpu": "2"}, '
+            '"limits": {"amd.com/gpu": "1"}}}]}'
+        ),
+        ["templates.train requests 2 of amd.com/gpu with a limit of 1"],
+    ),
+    (
+        "an image by tag",
+        lambda d: template(d, 2)["container"].update(image="registry.example/steps:v1"),
+        ["warning: image registry.example/steps:v1 has no digest, and may be another one tomorrow"],
+    ),
+    (
+        "an image by tag, as a parameter's default",
+        lambda d: (
+            d["spec"]["arguments"]["parameters"].append({"name": "image", "value": "steps:v1"}),
+            template(d, 1)["container"].update(image="{{workflow.parameters.image}}"),
+        ),
+        ["warning: image steps:v1 has no digest, and may be another one tomorrow"],
+    ),
+    (
         "an input of the entrypoint",
         lambda d: template(d, 0).update(inputs={"parameters": [{"name": "nope"}]}),
         [
@@ -220,6 +259,68 @@ def test_several_problems_are_said_at_once_errors_first() -> None:
     problems = lint_template(doc, PATH)
     assert [problem.severity for problem in problems] == ["error", "error", "warning"]
     assert {(problem.path, problem.line) for problem in problems} == {(PATH, 0)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "hint"),
+    [
+        ("entrypoint: main", "entrypoint: nope", 8, "there is data, main, train"),
+        ("depends: data.Succeeded", "depends: date.Succeeded", 19, "there is data, train"),
+        ("template: train", "template: trian", 18, "there is data, main, train"),
+        (
+            '{name: seed, value: "1"}',
+            '{name: seed, value: "1"}, {name: idle}',
+            9,
+            "remove it, or read it where it is",
+        ),
+        ("container: {command: [data]", "container: {comand: [data]", 27, "did you mean command?"),
+        ("    inputs: {artifacts", "    resources: {}\n    inputs: {artifacts", 29, "did you mean resource?"),
+        (
+            "      command: [train]",
+            "      command: [train]\n      resources: {requests: {nvidia.com/gpu: 1}}",
+            32,
+            "write the same under limits: nvidia.com/gpu: 1",
+        ),
+        (
+            "      command: [train]",
+            "      command: [train]\n      image: steps",
+            32,
+            "write NAME@sha256:DIGEST, or {{",
+        ),
+        ("apiVersion: argoproj.io/v1alpha1", "apiVersion: v1", 2, "write apiVersion: argoproj.io/v1alpha1"),
+        ("name: train-v1", "name: train-v2", 5, "write name: train-v1, or rename the file"),
+    ],
+)
+def test_a_problem_has_its_line_and_a_hint(before: str, after: str, line: int, hint: str) -> None:
+    assert GOOD.count(before) >= 1
+    parsed = read(GOOD.replace(before, after, 1), PATH)
+    problems = lint_template(parsed.value, PATH, parsed.line_of)
+    assert problems[0].line == line, [str(problem) for problem in problems]
+    assert problems[0].hint.startswith(hint)
+    assert str(problems[0]).startswith(f"{PATH}:{line}: ")
+
+
+def test_every_problem_has_a_hint() -> None:
+    for _, change, _ in CHANGES:
+        doc = good()
+        change(doc)
+        assert all(problem.hint for problem in lint_template(doc, PATH))
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"WorkflowTemplate"}))
+def test_the_fields_of_argos_types_are_those_that_hera_knows(name: str) -> None:
+    model = getattr(models, name)
+    assert FIELDS[name] == {field.alias or key for key, field in model.model_fields.items()}
+    assert INSIDE.get(name, {}).keys() <= FIELDS[name]
+    assert set(INSIDE.get(name, {}).values()) <= FIELDS.keys()
+
+
+def test_a_gpu_with_its_limit_is_right() -> None:
+    doc = good()
+    gpus = {"nvidia.com/gpu": 1}
+    template(doc, 2)["container"]["resources"] = {"requests": gpus | {"cpu": "1"}, "limits": gpus}
+    template(doc, 1)["podSpecPatch"] = "{{workflow.parameters.seed}}"
+    assert said(doc) == []
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [], ["text"], {}, {"a": 1}, [{"name": 3}], [[1]]])
@@ -327,6 +428,17 @@ def test_a_retry_expression_reads_its_variables_and_no_others() -> None:
     assert not condition.holds({"lastRetry.status": "Failed", "lastRetry.exitCode": "1"})
     with pytest.raises(ValueError, match=r"'lastRetry\.weather' is unknown"):
         parse_expression("lastRetry.weather == 'fine'", ("lastRetry.status",))
+
+
+def test_a_retry_expression_may_look_for_a_text_in_another() -> None:
+    names = ("lastRetry.message",)
+    condition = parse_expression("!(lastRetry.message contains 'OOMKilled')", names)
+    assert condition.holds({"lastRetry.message": "pod deleted"})
+    assert not condition.holds({"lastRetry.message": "main: OOMKilled (exit code 137)"})
+    with pytest.raises(ValueError, match="does not ask about two texts"):
+        parse_expression("lastRetry.message contains 7", names).holds({"lastRetry.message": "7"})
+    with pytest.raises(ValueError, match=r"."):
+        parse_expression("'a b' contains a")
 
 
 def test_references_are_found_and_replaced_once() -> None:

@@ -174,6 +174,7 @@ def training(source: Path, model: str, data: Path, out: Path) -> dict[str, objec
         "task": "classification",
         "hyperparameters": "{}",
         "seed": 0,
+        "checkpoint": out.parent / f"{out.name}-checkpoint",
         "out": out,
     }
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import runpy
 import sys
+import tempfile
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.core.documents import Model
+from workflows.steps.checkpoint import Checkpoint
 
 DIGITS = Path(__file__).parents[2] / "models/digits"
 FIRST = {"channels": 8, "epochs": 6, "batchSize": 32, "learningRate": 0.02}
@@ -40,6 +42,15 @@ def frames(rows: dict[str, Path]) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(folder / f"{name}.csv") for name, folder in rows.items()}
 
 
+def train(
+    code: Any, frames: dict[str, pd.DataFrame], settings: dict[str, Any], out: Path, seed: int = 0
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Checkpoint(Path(folder))
+        given = {"target": "label", "hyperparameters": settings, "seed": seed, "device": "cpu"}
+        code.train(frames["train"], **given, out=out, checkpoint=kept)
+
+
 @pytest.fixture(scope="module")
 def learned(code: Any, frames, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     """Predictions on the evaluation rows, by name of the hyperparameters."""
@@ -49,7 +60,7 @@ def learned(code: Any, frames, tmp_path_factory: pytest.TempPathFactory) -> dict
     found = {}
     for name, settings in (("first", FIRST), ("better", BETTER), ("worse", WORSE)):
         out = tmp_path_factory.mktemp(name)
-        code.train(frames["train"], target="label", hyperparameters=settings, seed=0, device="cpu", out=out)
+        train(code, frames, settings, out)
         network = Network(settings["channels"], 10)
         network.load_state_dict(torch.load(out / "network.pt", weights_only=True))
         found[name] = pd.DataFrame({"prediction": network(images(frames["evaluation"])).argmax(1).numpy()})
@@ -87,9 +98,7 @@ def test_same_seed_same_weights(code: Any, frames, tmp_path: Path) -> None:
         outs.append(tmp_path / str(len(outs)))
         outs[-1].mkdir()
         settings = FIRST | {"epochs": 1}
-        code.train(
-            frames["train"], target="label", hyperparameters=settings, seed=seed, device="cpu", out=outs[-1]
-        )
+        train(code, frames, settings, outs[-1], seed)
     first, again, other = ((out / "network.pt").read_bytes() for out in outs)
     assert first == again
     assert first != other
@@ -114,16 +123,12 @@ def test_first_is_modest_better_is_better_worse_is_worse(learned, frames) -> Non
 def test_a_loss_that_is_no_number_fails(code: Any, frames, tmp_path: Path) -> None:
     settings = FIRST | {"learningRate": 1e30}
     with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1; a learningRate below 1e"):
-        code.train(
-            frames["train"], target="label", hyperparameters=settings, seed=0, device="cpu", out=tmp_path
-        )
+        train(code, frames, settings, tmp_path)
 
 
 def test_an_unknown_hyperparameter_is_named(code: Any, frames, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown hyperparameter layers; known: channels, epochs"):
-        code.train(
-            frames["train"], target="label", hyperparameters={"layers": 3}, seed=0, device="cpu", out=tmp_path
-        )
+        train(code, frames, {"layers": 3}, tmp_path)
 
 
 def test_the_step_trains_it(step, training, tmp_path: Path, frames) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from reconciler.core.argo import parse_expression
 from reconciler.core.documents import Images
 from reconciler.core.evidence import CATALOGUE
 from workflows.steps.main import STEPS, parser
@@ -107,11 +108,57 @@ def test_every_task_is_confined_and_retried_only_for_infrastructure(
     assert template["securityContext"]["runAsNonRoot"] is True
     assert template["container"]["securityContext"] == {
         "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert template["retryStrategy"]["expression"] == (
-        "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 75"
-    )
+    mounts = {mount["name"]: mount["mountPath"] for mount in template["container"]["volumeMounts"]}
+    assert {"tmp": "/tmp", "trueup": "/trueup"}.items() <= mounts.items()
+    assert template["volumes"] == [{"name": volume, "emptyDir": {}} for volume in mounts]
+
+
+ENDINGS = [
+    # phase, exit code, message of a failed pod; and whether another pod is worth a try
+    ("Failed", 75, "main: Error (exit code 75)", True),
+    ("Failed", -1, "Pod was terminated in response to imminent node shutdown.", True),
+    ("Failed", 143, "imminent node shutdown", True),
+    ("Error", -1, "pod deleted", True),
+    ("Error", -1, "failed to save outputs: timed out", True),
+    ("Failed", 1, "main: Error (exit code 1)", False),
+    ("Failed", 137, "main: OOMKilled (exit code 137)", False),
+    ("Error", 137, "OOMKilled (exit code 137)", False),
+    ("Failed", 143, "Step exceeded its deadline", False),
+]
+
+
+@pytest.mark.parametrize(("phase", "code", "message", "again"), ENDINGS)
+def test_a_lost_node_is_tried_again_and_a_bug_or_too_little_memory_is_not(
+    phase: str, code: int, message: str, again: bool
+) -> None:
+    last = {"lastRetry.status": phase, "lastRetry.exitCode": str(code), "lastRetry.message": message}
+    for parameter in TASKS:
+        expression = parameter.values[1]["retryStrategy"]["expression"]
+        assert parse_expression(expression, last.keys()).holds(last) is again
+
+
+def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
+    for parameter in TASKS:
+        name, template = parameter.values
+        variables = template["container"].get("env") or []
+        assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
+        assert bool(variables) == (template["name"] in ("register", "evaluate", "parity")), name
+    for document in TEMPLATES.values():
+        declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}
+        assert not {name for name in declared if re.search("token|password|secret|uri", name)}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_is_left_in_the_cluster_goes_by_itself(name: str) -> None:
+    spec = TEMPLATES[name]["spec"]
+    kept = spec["ttlStrategy"]
+    assert kept["secondsAfterSuccess"] < kept["secondsAfterFailure"]
+    assert spec["podGC"]["strategy"] == "OnWorkflowSuccess"
+    mutexes = spec.get("synchronization", {}).get("mutexes", [])
+    assert mutexes == ([{"name": "train-{{workflow.parameters.model}}"}] if name == "train-v1" else [])
 
 
 def test_training_code_runs_without_the_registrys_account() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from workflows.steps.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -84,3 +89,87 @@ mlflow.models.set_model(Bare())
 def test_rows_without_the_target_are_refused(step, training, tmp_path, capsys) -> None:
     assert step("train", **training("centroids", tmp_path) | {"target": "digit"}) == 1
     assert "the data has no target column 'digit'. hint: its last columns are" in capsys.readouterr().err
+
+
+# --- taken away and resumed -------------------------------------------------------------------------------
+
+
+def command(options: dict[str, object]) -> list[str]:
+    return [
+        *(sys.executable, "-m", "workflows.steps.main", "train"),
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+
+
+def test_digits_told_to_end_saves_and_the_retry_gives_the_same_weights(training, tmp_path) -> None:
+    """SIGTERM in the second epoch: exit code 75, and then to the end, bit for bit as without it."""
+    options = {name: training("digits", tmp_path / name) for name in ("whole", "halves")}
+    for each in options.values():
+        each["hyperparameters"] = json.dumps({"epochs": 4})
+    done = subprocess.run(command(options["whole"]), capture_output=True, text=True, check=True)
+    assert "resumes" not in done.stderr
+
+    halves = command(options["halves"])
+    with subprocess.Popen(halves, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert "epoch 1/4" in first.stdout.readline()
+        first.send_signal(signal.SIGTERM)
+        _, said = first.communicate(timeout=60)
+    assert first.returncode == 75
+    assert "told to end; a checkpoint is kept" in said
+    assert not (tmp_path / "halves").exists()
+    second = subprocess.run(halves, capture_output=True, text=True, check=True)
+    assert "resumes from a checkpoint" in second.stderr
+    assert "epoch 1/4" not in second.stdout
+    assert "epoch 4/4" in second.stdout
+
+    weights = [tmp_path / name / "model/artifacts/weights/network.pt" for name in options]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert (tmp_path / "whole/metrics").read_text() == (tmp_path / "halves/metrics").read_text()
+    assert not list((tmp_path / "halves-checkpoint").iterdir())
+
+
+def test_code_without_checkpoints_told_to_end_stops_at_once(broken, training, tmp_path) -> None:
+    waits = "import time\ndef train(*_, **__):\n    print('begun', flush=True)\n    time.sleep(60)\n"
+    options = training("centroids", tmp_path / "out") | {"source": broken("train.py", waits)}
+    with subprocess.Popen(command(options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "begun\n"
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == 75
+    assert "told to end; nothing was kept, and the next attempt begins anew" in said
+
+
+def test_a_training_that_fails_keeps_no_checkpoint(broken, step, training, tmp_path) -> None:
+    bad = """
+def train(*_, checkpoint, **__):
+    checkpoint.save(lambda folder: (folder / "epoch").write_text("1"))
+    assert (checkpoint.latest / "epoch").read_text() == "1"
+    raise RuntimeError("a bug")
+"""
+    options = training("centroids", tmp_path / "out") | {"source": broken("train.py", bad)}
+    assert step("train", **options) == 1
+    assert not list((tmp_path / "out-checkpoint").iterdir())
+
+
+@pytest.mark.parametrize("cut", ["write", "between the renames"])
+def test_killed_while_saving_the_last_complete_save_stays(tmp_path, cut) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save(lambda folder: (folder / "epoch").write_text("1"))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if cut == "write":
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(killed)
+    else:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "latest").rename(tmp_path / "old")
+    again = Checkpoint(tmp_path)
+    assert again.latest is not None
+    assert (again.latest / "epoch").read_text() == "1"
+    again.save(lambda folder: (folder / "epoch").write_text("2"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["latest"]
+    assert (tmp_path / "latest/epoch").read_text() == "2"

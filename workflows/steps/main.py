@@ -1,8 +1,8 @@
 """``reconcile-step NAME``: what every container of a workflow runs.
 
 A step writes its outputs to files below ``--out`` and its log to stderr. Exit codes: 0 done, 75 (EX_TEMPFAIL)
-a service did not answer and the same call may succeed later, 1 everything else, 2 wrong usage. Argo and the
-embedded engine retry after 75 only.
+a service did not answer, or the step was told to end, and the same call may succeed later, 1 everything else,
+2 wrong usage. Of these, Argo and the embedded engine retry after 75 only.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from reconciler.core.digests import evidence_key, sha256
+from reconciler.core.digests import evidence_key, sha256, short
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import CATALOGUE, Evidence, MeasuredOn, Metric
 from workflows.model_files import registry_errors
@@ -86,7 +86,9 @@ def publish(
             metrics=dict(metrics),
         )
         content = evidence.to_bytes()
-        uri = upload(client, record, path=f"evidence/{measurement}-{options.key}.json", content=content)
+        # By its content: a workflow's name may come again once its run was collected, and marks are for ever.
+        name = f"{measurement}-{options.key}-{short(evidence.digest)}.json"
+        uri = upload(client, record, path=f"evidence/{name}", content=content)
         for name, metric in metrics.items():
             if (value := metric.overall.candidate.value) is not None:
                 client.log_metric(record.info.run_id, f"{measurement}.{name}", value)

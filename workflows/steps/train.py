@@ -5,6 +5,7 @@ The contract of model code, in ``models/MODEL/src``:
 `train.py`
     ``train(frame, *, target, hyperparameters, seed, device, out) -> dict[str, float]``: learn from all rows,
     write whatever prediction needs to the folder ``out``, return metrics. An exception fails the training.
+    With one more parameter ``checkpoint`` it may be taken away and resumed (see checkpoint.py).
 
     ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
     every column but the target.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import logging
 import math
@@ -29,12 +31,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.errors import Terminal
+from reconciler.core.errors import Retryable, Terminal
+from workflows.steps.checkpoint import Checkpoint, Interrupted
 from workflows.steps.rows import read_rows, split_target
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=["classification", "regression"], required=True)
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder that outlives an attempt")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--out", type=Path, required=True, help="the model goes to OUT/model, metrics to OUT/metrics"
@@ -58,24 +63,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    checkpoint = Checkpoint(options.checkpoint)
+    try:
+        with checkpoint.listening():
+            _train(options, checkpoint)
+    except Interrupted as end:
+        raise Retryable(str(end), where=f"models/{options.model}/src") from end
+    except Terminal:
+        checkpoint.clear()
+        raise
+    checkpoint.clear()
+
+
+def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
     sys.dont_write_bytecode = True  # a __pycache__ would become part of the model's files
     frame = read_rows(options.data)
     split_target(frame, options.target)
     source = options.source / "models" / options.model / "src"
     code = load_code(source)
 
+    saves = "checkpoint" in inspect.signature(code.train).parameters
+    if saves and checkpoint.latest:
+        log.info("resumes from a checkpoint")
+
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         weights.mkdir()
         try:
-            metrics = code.train(
-                frame,
-                target=options.target,
-                hyperparameters=options.hyperparameters,
-                seed=options.seed,
-                device=options.device,
-                out=weights,
-            )
+            with checkpoint.saving() if saves else nullcontext():
+                metrics = code.train(
+                    frame,
+                    target=options.target,
+                    hyperparameters=options.hyperparameters,
+                    seed=options.seed,
+                    device=options.device,
+                    out=weights,
+                    **({"checkpoint": checkpoint} if saves else {}),
+                )
         except Exception as error:  # whatever model code raises, its author needs to read it
             traceback.print_exc(file=sys.stderr)
             raise Terminal(f"training failed: {type(error).__name__}: {error}", where=_place(source)) from error

@@ -1,7 +1,8 @@
 """What every task of our WorkflowTemplates shares: a container that runs one step, and how it is retried.
 
 :mod:`workflows.templates.stock` puts these together. Paths are those inside the container; everything lives
-below ``/trueup``: the repository at the workflow's commit, what the task gets, what it gives.
+below ``/trueup``: the repository at the workflow's commit, what the task gets, what it gives. Nothing else can
+be written but ``/tmp``: the root file system is read-only, and nobody is root.
 """
 
 from __future__ import annotations
@@ -11,35 +12,63 @@ from typing import NamedTuple
 from hera.workflows import (
     DAG,
     Artifact,
+    ConfigMapEnv,
     Container,
+    EmptyDirVolume,
     GitArtifact,
     Parameter,
     Resources,
     RetryStrategy,
+    SecretEnv,
     Task,
     WorkflowTemplate,
 )
 from hera.workflows.models import (
     Backoff,
     Capabilities,
+    Mutex,
+    PodGC,
     PodSecurityContext,
     SeccompProfile,
+    SecretKeySelector,
     SecurityContext,
+    Synchronization,
+    TTLStrategy,
     ValueFrom,
 )
 
 from reconciler.core.documents import Images
 
-SOURCE = "/trueup/src"
-IN = "/trueup/in"
-OUT = "/trueup/out"
+ROOT = "/trueup"
+SOURCE = f"{ROOT}/src"
+IN = f"{ROOT}/in"
+OUT = f"{ROOT}/out"
+CHECKPOINT = f"{ROOT}/checkpoint"
 
 RECIPE = "1"
 """A new one makes every training key new, and so trains every model again."""
 
-INFRASTRUCTURE = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 75"
-"""Argo says Error where its own machinery or the node failed; a step exits with 75 (EX_TEMPFAIL of
-sysexits.h) where a service did not answer. A step that failed for any other reason would fail again."""
+INFRASTRUCTURE = (
+    "asInt(lastRetry.exitCode) == 75 || lastRetry.message contains 'imminent node shutdown' || "
+    "(lastRetry.status == 'Error' && !(lastRetry.message contains 'OOMKilled'))"
+)
+"""A step exits with 75 (EX_TEMPFAIL of sysexits.h) where a service did not answer, or where it was told to end.
+Losing a node shows as Failed "imminent node shutdown" or as Error "pod deleted"; Argo also says Error where its
+own machinery failed. Anything else would fail again: a bug, or too little memory (137, "OOMKilled")."""
+
+_MLFLOW, _URI = "trueup-mlflow", "MLFLOW_TRACKING_URI"
+REGISTRY = (
+    ConfigMapEnv(name=_URI, config_map_name=_MLFLOW, config_map_key=_URI),
+    *(
+        SecretEnv(name=name, secret_name=_MLFLOW, secret_key=name, optional=True)
+        for name in (f"MLFLOW_TRACKING_{what}" for what in ("USERNAME", "PASSWORD", "TOKEN"))
+    ),
+)
+"""Where the registry is, and who the recording steps are there. The values are in the cluster, not in a run."""
+
+KEPT = TTLStrategy(seconds_after_success=7 * 86400, seconds_after_failure=30 * 86400)
+"""trueup deletes a run once its outcome is recorded. This is for what it does not get to; a failed run counts
+as an attempt for as long as it is there."""
 
 
 def workflow_parameter(name: str) -> str:
@@ -64,20 +93,27 @@ def step(
     outputs: tuple[str, ...] = (),
     cpu: str = "1",
     memory: str = "2Gi",
+    registry: bool = False,
+    restarts: str = "2",
+    keeps: str | None = None,
     pod_spec_patch: str | None = None,
 ) -> Step:
     """A template that runs ``reconcile-step NAME OPTIONS``.
 
     With ``source`` it finds the repository, at the workflow's commit, in ``/trueup/src``. ``takes`` and
     ``leaves`` name artifacts, found in ``/trueup/in`` and written to ``/trueup/out``; ``outputs`` name files in
-    ``/trueup/out`` whose text becomes an output of the whole workflow.
+    ``/trueup/out`` whose text becomes an output of the whole workflow. With ``registry`` it can write to the
+    registry. ``keeps`` names a folder that outlives an attempt where the platform provides for it.
     """
     repository = GitArtifact(
         name="source",
         path=SOURCE,
         repo=workflow_parameter("repository"),
         revision=workflow_parameter("commit"),
+        username_secret=SecretKeySelector(name="trueup-git", key="username"),
+        password_secret=SecretKeySelector(name="trueup-git", key="password"),
     )
+    folders = {"tmp": "/tmp", "trueup": ROOT, **({"checkpoint": keeps} if keeps else {})}  # noqa: S108 - the pod's
     container = Container(
         name=name,
         image=workflow_parameter("image"),
@@ -94,6 +130,8 @@ def step(
                 for item in outputs
             ),
         ],
+        env=list(REGISTRY) if registry else None,
+        volumes=[EmptyDirVolume(name=name, mount_path=path) for name, path in folders.items()],
         service_account_name=account,
         resources=Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),
         pod_security_context=PodSecurityContext(
@@ -103,10 +141,12 @@ def step(
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
         security_context=SecurityContext(
-            allow_privilege_escalation=False, capabilities=Capabilities(drop=["ALL"])
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            capabilities=Capabilities(drop=["ALL"]),
         ),
         retry_strategy=RetryStrategy(
-            limit="2",
+            limit=restarts,
             retry_policy="Always",
             expression=INFRASTRUCTURE,
             backoff=Backoff(duration="5s", factor="2"),
@@ -116,10 +156,13 @@ def step(
     return Step(container, takes, leaves)
 
 
-def chain(name: str, parameters: tuple[str, ...], *steps: Step) -> WorkflowTemplate:
+def chain(
+    name: str, parameters: tuple[str, ...], *steps: Step, one_at_a_time: str | None = None
+) -> WorkflowTemplate:
     """A WorkflowTemplate that runs its steps one after the other.
 
-    A step gets each artifact that it takes from the step that leaves one of that name.
+    A step gets each artifact that it takes from the step that leaves one of that name. Of the runs with an
+    equal ``one_at_a_time`` one runs and the others wait: one mutex at most, because Argo's locks leak.
     """
     origin = {artifact: each.container.name for each in steps for artifact in each.leaves}
     with WorkflowTemplate(
@@ -127,6 +170,9 @@ def chain(name: str, parameters: tuple[str, ...], *steps: Step) -> WorkflowTempl
         annotations={"trueup.dev/recipe": RECIPE},
         labels={"app.kubernetes.io/managed-by": "trueup"},
         entrypoint="main",
+        pod_gc=PodGC(strategy="OnWorkflowSuccess", delete_delay_duration="1h"),
+        ttl_strategy=KEPT,
+        synchronization=Synchronization(mutexes=[Mutex(name=one_at_a_time)]) if one_at_a_time else None,
         arguments=[
             *(Parameter(name=parameter) for parameter in parameters),
             Parameter(name="image", value=Images().steps),

@@ -1,26 +1,20 @@
 """The WorkflowTemplates that trueup ships; ``python -m workflows.templates`` renders them.
 
-A template's name carries its version, because a template edited under a running workflow would hang it: a
-change of what a template does is a new function here, a new name, or at least a new recipe.
+A template's name carries its version: a change of what a template does is a new function here, a new name, or
+at least a new recipe. An engine runs what the submission's commit says, whatever is edited meanwhile.
 """
 
 from __future__ import annotations
 
-import json
-
 from hera.workflows import WorkflowTemplate
 
-from workflows.templates.parts import IN, OUT, SOURCE, Step, chain, step
+from workflows.templates.parts import CHECKPOINT, IN, OUT, SOURCE, Step, chain, step
 from workflows.templates.parts import workflow_parameter as parameter
 
 TRAINER = "trueup-train"
 """Reads code and data, and has no credentials for the registry: model code runs here."""
 RECORDER = "trueup-record"
 """May write runs, versions and evidence to the registry."""
-
-GPUS = json.dumps(
-    {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": parameter("gpus")}}}]}
-)
 
 
 def train_v1() -> WorkflowTemplate:
@@ -36,7 +30,8 @@ def train_v1() -> WorkflowTemplate:
             "hyperparameters",
             "seed",
             "device",
-            "gpus",
+            "pod",
+            "restarts",
             "train-pointer",
             "train-md5",
             "target",
@@ -62,6 +57,7 @@ def train_v1() -> WorkflowTemplate:
             f"--hyperparameters={parameter('hyperparameters')}",
             f"--seed={parameter('seed')}",
             f"--device={parameter('device')}",
+            f"--checkpoint={CHECKPOINT}",
             f"--out={OUT}",
             account=TRAINER,
             source=True,
@@ -69,7 +65,9 @@ def train_v1() -> WorkflowTemplate:
             leaves=("model", "metrics"),
             cpu="2",
             memory="4Gi",
-            pod_spec_patch=GPUS,
+            restarts=parameter("restarts"),
+            keeps=CHECKPOINT,
+            pod_spec_patch=parameter("pod"),
         ),
         step(
             "register",
@@ -88,7 +86,9 @@ def train_v1() -> WorkflowTemplate:
             account=RECORDER,
             takes=("model", "metrics"),
             outputs=("version", "digest"),
+            registry=True,
         ),
+        one_at_a_time=f"train-{parameter('model')}",
     )
 
 
@@ -115,6 +115,7 @@ def measure_evaluate_v1() -> WorkflowTemplate:
             takes=("data",),
             outputs=("evidence-uri", "evidence-sha256"),
             memory="4Gi",
+            registry=True,
         ),
     )
 
@@ -132,6 +133,7 @@ def measure_parity_v1() -> WorkflowTemplate:
             takes=("data",),
             outputs=("evidence-uri", "evidence-sha256"),
             memory="4Gi",
+            registry=True,
         ),
     )
 

@@ -36,12 +36,20 @@ def descend(network: nn.Module, velocities: list[Tensor], rate: float) -> None:
 
 
 def train(
-    frame: pd.DataFrame, *, target: str, hyperparameters: dict[str, Any], seed: int, device: str, out: Path
+    frame: pd.DataFrame,
+    *,
+    target: str,
+    hyperparameters: dict[str, Any],
+    seed: int,
+    device: str,
+    out: Path,
+    checkpoint: Any,
 ) -> dict[str, float]:
     """Write network.pt and network.json to ``out``; the loss (nats) and accuracy on the training rows.
 
-    The same arguments give the same weights on the same kind of processor. Raises ValueError for an unknown
-    hyperparameter and FloatingPointError where the loss stops being a number.
+    The same arguments give the same weights on the same kind of processor, whether or not the training was
+    interrupted between two epochs (``checkpoint``: see workflows/steps/checkpoint.py). Raises ValueError for an
+    unknown hyperparameter and FloatingPointError where the loss stops being a number.
     """
     unknown = sorted(hyperparameters.keys() - HYPERPARAMETERS.keys())
     if unknown:
@@ -60,7 +68,15 @@ def train(
     network = Network(settings["channels"], len(classes)).to(device)
     velocities = [torch.zeros_like(weights) for weights in network.parameters()]
 
-    for epoch in range(1, settings["epochs"] + 1):
+    first = 1
+    if checkpoint.latest:
+        kept = torch.load(checkpoint.latest / "epoch.pt", map_location=device, weights_only=True)
+        network.load_state_dict(kept["network"])
+        velocities = kept["velocities"]
+        torch.set_rng_state(kept["random"].cpu())
+        first = kept["epoch"] + 1
+
+    for epoch in range(first, settings["epochs"] + 1):
         total = 0.0
         for batch in torch.randperm(len(labels)).to(device).split(settings["batchSize"]):
             network.zero_grad()
@@ -75,6 +91,13 @@ def train(
                 f"the loss is {mean} in epoch {epoch}; "
                 f"a learningRate below {settings['learningRate']} may keep it finite"
             )
+        state = {
+            "epoch": epoch,
+            "network": network.state_dict(),
+            "velocities": velocities,
+            "random": torch.get_rng_state(),
+        }
+        checkpoint.save(lambda folder, state=state: torch.save(state, folder / "epoch.pt"))
 
     network.eval()
     with torch.no_grad():

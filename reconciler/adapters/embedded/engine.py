@@ -166,6 +166,7 @@ class EmbeddedEngine:
         parameters: Mapping[str, str],
         labels: Mapping[str, str],
         deadline: int,
+        priority: int = 0,  # noqa: ARG002 - every run begins at once
     ) -> bool:
         for what, text in (("run", name), ("template", template)):
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?", text):

@@ -24,8 +24,8 @@ from ruamel.yaml.error import YAMLError
 
 from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
-from reconciler.adapters.embedded.workflow_fields import read_fields
-from reconciler.core.argo import parse_expression, seconds, start_condition, substitute
+from reconciler.adapters.embedded.workflow_fields import CHECKPOINT, read_fields
+from reconciler.core.argo import parse_expression, seconds, start_condition, substitute, unrecorded
 from reconciler.core.lint import lint_template
 
 _BAD = ("Failed", "Error")
@@ -86,7 +86,15 @@ class Run:
         waited = {before for task in self.tasks.values() for before in start_condition(task).names}
         last = (self.branch[name] for name in self.tasks if name not in waited)
         phase = next((phase for phase in last if phase in _BAD), "Succeeded")
-        return self.finish(phase, self._first_failure() if phase in _BAD else "")
+        if phase in _BAD:
+            return self.finish(phase, self._first_failure())
+        ran = {
+            str(task["template"])
+            for name, task in self.tasks.items()
+            if self.status.nodes[name].phase == "Succeeded"
+        }
+        missing = unrecorded(spec, ran)
+        return self.finish("Failed" if missing else phase, missing)
 
     def _spec(self) -> dict[str, Any]:
         """The template at the submission's commit, checked; sets its tasks and the values of its parameters."""
@@ -132,7 +140,7 @@ class Run:
                 self._end(name, "Failed", self.ending or message)
         self._write(phase=phase, message=message, finished=_now())
         if phase == "Succeeded":
-            for used in ("src", "tasks"):
+            for used in ("src", "tasks", "checkpoints"):
                 shutil.rmtree(self.folder / used, ignore_errors=True)
 
     def _first_failure(self) -> str:
@@ -243,6 +251,10 @@ class Run:
             grace=self.submission.grace,
         )
         await pod.stage(sources)
+        if any(m["mountPath"] == CHECKPOINT for m in call.template["container"].get("volumeMounts") or ()):
+            kept = self.folder / "checkpoints" / call.task
+            kept.mkdir(parents=True, exist_ok=True)
+            (root / Path(CHECKPOINT).name).symlink_to(kept)
         code = await pod.run()
         if code is None:
             message = "Pod was active on the node longer than the specified deadline"

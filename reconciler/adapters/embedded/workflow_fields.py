@@ -38,7 +38,7 @@ HONOURED: tuple[str, ...] = (
     *_paths(_TASK, "name template depends dependencies when"),
     *_paths(f"{_TASK}.arguments.parameters", "name value"),
     *_paths(f"{_TASK}.arguments.artifacts", "name from"),
-    *_paths(_CONTAINER, "command args workingDir env.name env.value"),
+    *_paths(_CONTAINER, "command args workingDir env.name env.value volumeMounts.name volumeMounts.mountPath"),
     # taken from the engine's own environment, by the variable's name
     *_paths(f"{_CONTAINER}.env.valueFrom", "configMapKeyRef secretKeyRef fieldRef"),
 )
@@ -64,6 +64,9 @@ IGNORED: tuple[str, ...] = (
     # the repository is the one that the reconciler reads, with its own access
     *_paths(f"{_TEMPLATE}.inputs.artifacts.git", "repo depth singleBranch usernameSecret passwordSecret"),
     *_paths(f"{_TEMPLATE}.inputs.artifacts.git", "sshPrivateKeySecret insecureIgnoreHostKey insecureSkipTLS"),
+    # each attempt has a /trueup of its own anyway, and /tmp is this machine's
+    *_paths(f"{_TEMPLATE}.volumes", "name emptyDir"),
+    "spec.synchronization.mutexes",  # runs beside each other end as they would after each other
     # tasks run in the environment that the reconciler is installed in
     *_paths(_CONTAINER, "image imagePullPolicy name ports resources securityContext"),
     *_paths(_CONTAINER, "terminationMessagePath terminationMessagePolicy"),
@@ -71,14 +74,14 @@ IGNORED: tuple[str, ...] = (
 
 _STORES = "artifactory azure fromExpression gcs globalName hdfs http mode oss plugin raw s3 subPath"
 REFUSED: tuple[str, ...] = (
-    *_paths("spec", "hooks onExit retryStrategy shutdown suspend synchronization templateDefaults"),
+    *_paths("spec", "hooks onExit retryStrategy shutdown suspend templateDefaults synchronization.semaphores"),
     *_paths("spec", "volumeClaimTemplates volumes workflowTemplateRef"),
     *_paths("spec.arguments", "artifacts parameters.valueFrom"),
     *_paths(_TEMPLATE, "containerSet data http plugin resource script steps suspend"),
-    *_paths(_TEMPLATE, "daemon initContainers memoize parallelism sidecars synchronization timeout volumes"),
+    *_paths(_TEMPLATE, "daemon initContainers memoize parallelism sidecars synchronization timeout"),
     f"{_TEMPLATE}.dag.target",
     *_paths(_TASK, "continueOn hooks inline onExit templateRef withItems withParam withSequence"),
-    *_paths(_CONTAINER, "envFrom lifecycle livenessProbe readinessProbe startupProbe stdin tty volumeMounts"),
+    *_paths(_CONTAINER, "envFrom lifecycle livenessProbe readinessProbe startupProbe stdin tty volumeDevices"),
     f"{_CONTAINER}.env.valueFrom.resourceFieldRef",
     *_paths(f"{_TEMPLATE}.inputs.artifacts", _STORES),
     *_paths(f"{_TEMPLATE}.outputs.artifacts", _STORES),
@@ -88,6 +91,9 @@ REFUSED: tuple[str, ...] = (
 )
 
 # What a field that is honoured may say.
+CHECKPOINT = "/trueup/checkpoint"
+MOUNTS = ("/tmp", "/trueup", CHECKPOINT)  # noqa: S108 - where a template may have an empty volume
+"""The last one is kept from one attempt at a task to the next, as a platform's volume for checkpoints is."""
 VARIABLES = re.compile(
     r"workflow\.name|workflow\.parameters\.[-\w]+|inputs\.parameters\.[-\w]+|retries"
     r"|tasks\.[-\w]+\.(status|outputs\.(parameters|artifacts)\.[-\w]+)"
@@ -142,6 +148,9 @@ def _combinations(spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"template {name!r}: the entrypoint must be a dag, and every other template a container"
         elif "dag" not in template and not isinstance(template.get("container", {}).get("command"), list):
             yield f"template {name!r}: a container without command (images are not read here)"
+        for mount in template.get("container", {}).get("volumeMounts") or ():
+            if mount.get("mountPath") not in MOUNTS:
+                yield f"template {name!r}: a volume at {mount.get('mountPath')}, and not at {', '.join(MOUNTS)}"
         if retry.get("retryPolicy") not in (None, *POLICIES):
             yield f"template {name!r}: retryPolicy {retry['retryPolicy']}"
         try:
