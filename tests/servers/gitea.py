@@ -29,7 +29,7 @@ import httpx
 
 MODULE = "code.gitea.io/gitea"
 TOOLS = Path(__file__).parent / "tools" / "gitea"
-BUILD = ("-trimpath", "-tags", "sqlite sqlite_unlock_notify", "-ldflags", "-s -w")
+BUILD = ("-trimpath", "-buildvcs=false", "-tags", "sqlite sqlite_unlock_notify", "-ldflags", "-s -w")
 SHOWN = ("templates", "options", "public")
 """Folders of the sources that a running Gitea reads."""
 BROWSER_TOOLS = ("node@22.23.3", "pnpm@10.33.0")
