@@ -260,8 +260,20 @@ def remote_forge(named: ForgeGitea | ForgeGitHub, clock: Clock = now) -> RemoteF
             return GiteaForge(
                 url, name, lambda: secret(token), token_from=str(token), cache=cache(), clock=clock
             )
-        case ForgeGitHub():
-            raise Terminal("the forge github is not connected yet", where=PLATFORM, hint="use type: gitea")
+        case ForgeGitHub(url=url, repository=name, app=app):
+            from reconciler.adapters.forges.github import GitHubForge
+            from reconciler.adapters.forges.github_app import GitHubApp
+
+            place = _identity(named)
+            _require(place)
+
+            def read() -> str:
+                return secret(place)
+
+            made = app and GitHubApp(
+                url, app.id, app.installation, read, key_from=str(place), repository=name, clock=clock
+            )
+            return GitHubForge(url, name, made or read, token_from=str(place), clock=clock)
 
 
 def forge_of_origin(repository: Repository, clock: Clock = now) -> RemoteForge | None:

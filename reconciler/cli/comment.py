@@ -32,8 +32,9 @@ def comment(
     """Say in one comment of a pull request what it means.
 
     Judged is the commit that is checked out, as continuous integration checks it out: merged into main. The
-    comment is found by its mark and edited in place, and not at all where it says the same already.
+    comment is yours (TRUEUP_TOKEN), found by its mark and edited in place; not where it says so already.
     """
+    from reconciler import bootstrap
     from reconciler.cli.admit import judged
     from reconciler.report import markdown, pull_request, verdicts
 
@@ -46,7 +47,8 @@ def comment(
         )
         mark = f"<!-- trueup-{about.value} -->"
         text = pull_request.cut(said, pull_request.LIMIT - len(mark) - 2)
-        changed = session.writers.forge.keep_comment(number, text, mark=mark)
+        forge = bootstrap.connect_as_person(session.repository, session.forge)
+        changed = forge.keep_comment(number, text, mark=mark)
     console.write(f"#{number} {'says so now' if changed else 'says so already'}\n")
 
 

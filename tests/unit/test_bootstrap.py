@@ -148,6 +148,21 @@ def test_an_app_is_replaced_by_a_persons_token() -> None:
     assert bootstrap._identity(theirs) == bootstrap.PERSONS_TOKEN
 
 
+def test_github_is_connected_as_an_app_and_by_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = {"id": 1, "installation": 2, "privateKey": {"env": "APP_KEY"}}
+    as_app = ForgeGitHub.model_validate({"type": "github", "repository": "ml/models", "app": app})
+    with pytest.raises(Terminal, match=r"the secret \$APP_KEY is not set"):
+        bootstrap.remote_forge(as_app)
+    monkeypatch.setenv("APP_KEY", "no key, and nothing is asked of it yet")
+    forge = bootstrap.remote_forge(as_app)
+    assert (forge.remote, forge.credentials.token_from) == ("https://github.com/ml/models.git", "$APP_KEY")
+    with pytest.raises(Terminal, match=r"\$APP_KEY holds no private key of an App"):
+        forge.credentials.token()
+    monkeypatch.setenv("TRUEUP_TOKEN", "adas")
+    person = bootstrap.remote_forge(bootstrap._by_token(as_app, bootstrap.PERSONS_TOKEN))
+    assert person.credentials.token() == "adas"
+
+
 # --- the Platform before the repository -------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ anybody may approve                             an approval counts if the forge 
                                                 who may write, and of the reviewer's latest opinion
 labels are numbers, and a name may have many    made where missing, with a description that says whose they
                                                 are; the lowest number of a name is taken
+a team that it does not know is asked for a     who was asked is read back, and who was not is named
+review, without an error
 ==============================================  =======================================================
 
 The token needs the scopes `read:user`, `write:repository` and `write:issue`.
