@@ -232,7 +232,7 @@ def test_a_sweep_of_many_pages_is_a_call_a_page(world: GiteaWorld, monkeypatch: 
     main = world.rev("main")
     for n in range(3):
         propose(forge, main, branch=f"trueup/promote/staging/m{n}")
-    monkeypatch.setattr("reconciler.adapters.forges.gitea._PAGE", 2)
+    monkeypatch.setattr("reconciler.adapters.forges.gitea.GiteaForge.page", ("limit", 2))
     for _ in range(2):
         world.transport.calls.clear()
         assert len(forge.sweep().open) == 3

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     import httpx
 
 _WIP = "WIP: "
-_PAGE = 50
 _TITLE = 255
 _CHECKS: Mapping[str, Literal["success", "pending", "failure"]] = {"success": "success", "pending": "pending"}
 
@@ -67,7 +66,7 @@ class GiteaForge(RestForge):
     ``transport`` and ``sleep`` are for tests.
     """
 
-    page = ("limit", _PAGE)
+    page = ("limit", 50)
     approval = "APPROVED"
     team = ("requested_reviewers_teams", "name")
     twice = 409
@@ -112,7 +111,7 @@ class GiteaForge(RestForge):
             raise
         found: list[Raw] = []
         for number, raw in enumerate(self._closed_ones()):
-            if found and number % _PAGE == 0:
+            if found and number % self.page[1] == 0:
                 break
             found += [raw] if self._branch(raw) == branch else []
         newest_first = sorted(found, key=lambda raw: -int(raw["number"]))
@@ -199,7 +198,7 @@ class GiteaForge(RestForge):
         if pull.state == "merged" or pull.closed is None:
             return pull if pull.closed_by else self._pull(self._one(pull.number))
         since = (pull.closed - timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        events = self._get(f"/issues/{pull.number}/timeline", {"since": since, "limit": _PAGE}) or []
+        events = self._get(f"/issues/{pull.number}/timeline", {"since": since, "limit": self.page[1]}) or []
         who = next((e["user"]["login"] for e in reversed(events) if e["type"] == "close" and e["user"]), "")
         return pull.model_copy(update={"closed_by": who, "closed_by_us": who == self._account.login})
 
