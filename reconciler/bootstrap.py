@@ -238,11 +238,11 @@ def connect_cluster(
 ) -> EmbeddedCluster | KubernetesCluster:
     """The cluster that the Platform names so."""
     match platform.clusters[name]:
-        case ClusterKubernetes(context=context, namespaces=namespaces):
+        case ClusterKubernetes(context=context, namespaces=namespaces, argocd=argocd):
             from reconciler.adapters.kubernetes.client import connect as kubernetes
             from reconciler.adapters.kubernetes.cluster import KubernetesCluster
 
-            return KubernetesCluster(kubernetes(context), namespaces)
+            return KubernetesCluster(kubernetes(context), namespaces, argocd)
         case _:
             return embedded_cluster(repository, platform, name)
 

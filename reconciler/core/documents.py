@@ -201,6 +201,9 @@ class ClusterKubernetes(Frozen):
     namespaces: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="Where trueup looks and writes; environments name one of them each."
     )
+    argocd: Name | None = Field(
+        default=None, description="Namespace of Argo CD's Applications, so that a plan can tell what they say."
+    )
 
 
 def _type(value: Any) -> str:

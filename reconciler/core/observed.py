@@ -306,9 +306,23 @@ class Workload(Frozen):
     drifted_since: Instant | None = Field(default=None, description="As far as the cluster tells.")
 
 
+class Application(Frozen):
+    """What Argo CD says of one subject's folder of manifests, in its own words: ``OutOfSync``, ``Degraded``.
+
+    ``message``: of the last sync that failed, or else of its health or of the first condition.
+    """
+
+    sync: str
+    health: str
+    message: str = ""
+
+
 class ClusterSweep(Frozen):
     gap: Literal[False] = False
     workloads: dict[str, Workload] = Field(default_factory=dict, description="By ENV/MODEL.")
+    applications: dict[str, Application] = Field(
+        default_factory=dict, description="By ENV/MODEL: where Argo CD applies, and its status is read."
+    )
     gaps: dict[str, Gap] = Field(
         default_factory=dict, description="By namespace: those that could not be read while others could."
     )

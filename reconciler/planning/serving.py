@@ -65,7 +65,10 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
     if (why := _why_apply(release, workload, heal=heal)) is not None:
         if view.environment(subject).sync == "argocd":
             folder = rendered_folder(subject.environment, subject.model)
-            return wait(hold("awaiting-sync", subject, f"{why}; Argo CD applies {folder}, and has not yet"))
+            said = _said_by_argocd(view, subject)
+            return wait(
+                hold("awaiting-sync", subject, f"{why}; Argo CD applies {folder}, and has not yet{said}")
+            )
         return _apply(view, subject, release, why)
     assert workload is not None
     if workload.health == "Paused":
@@ -82,6 +85,14 @@ def plan_serving(view: View, subject: Subject, release: Release, workload: Workl
         said = f": {workload.message}" if workload.message else ""
         return wait(hold("progressing", subject, f"the cluster brings version {release.pin.version} up{said}"))
     return _soak(view, subject, release, workload.since)
+
+
+def _said_by_argocd(view: View, subject: Subject) -> str:
+    application = view.application(subject)
+    if application is None:
+        return ""
+    message = f": {application.message}" if application.message else ""
+    return f"; it says {application.sync} and {application.health}{message}"
 
 
 def drift_warning(view: View, subject: Subject, release: Release, workload: Workload | Gap | None) -> Decision:

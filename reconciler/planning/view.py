@@ -13,6 +13,8 @@ from reconciler.core.base import Instant, Subject
 from reconciler.core.desired import DesiredState, Policy, blobs_digest
 from reconciler.core.documents import Environment, Exceptions, Model, Release, VerifiedPin
 from reconciler.core.observed import (
+    Application,
+    ClusterSweep,
     EngineSweep,
     ForgeSweep,
     Gap,
@@ -180,6 +182,11 @@ class View:
             if environment is None and sweep.gaps:  # it may be in any namespace
                 return next(iter(sweep.gaps.values()))
         return None
+
+    def application(self, subject: Subject) -> Application | None:
+        """What Argo CD says of a subject that it applies, where that was read."""
+        sweep = self.observed.swept.clusters.get(self.environment(subject).cluster)
+        return sweep.applications.get(str(subject)) if isinstance(sweep, ClusterSweep) else None
 
     def drifted(self, subject: Subject, workload: Workload) -> tuple[str, ...]:
         """What is otherwise than trueup applied it; of what Argo CD applies, Argo CD sees and mends that."""

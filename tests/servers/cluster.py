@@ -42,6 +42,8 @@ TOOLS = Path(__file__).parent / "tools" / "cluster"
 STAGES = Path(__file__).parent / "kwok.yaml"
 KUBERNETES, ROLLOUTS, KWOK = "k8s.io/kubernetes", "github.com/argoproj/argo-rollouts", "sigs.k8s.io/kwok"
 KWOK_VERSION = "v0.8.0"
+ARGO_CD, ARGO_CD_VERSION = "github.com/argoproj/argo-cd/v3", "v3.6.1"
+"""Of Argo CD only the kinds of object: nothing syncs here."""
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": f"{KUBERNETES}/cmd/kube-apiserver",
@@ -155,15 +157,22 @@ def build() -> Path:
                 unfinished.rename(folder / name)
         if not binary("kwok").exists():
             _go("install", "-trimpath", "-ldflags=-s -w", f"{KWOK}/cmd/kwok@{KWOK_VERSION}", GOBIN=str(folder))
-        if not (folder / "rollouts").exists():
-            sources = Path(json.loads(_go("mod", "download", "-json", ROLLOUTS))["Dir"]) / "manifests"
-            unfinished = folder / "rollouts.unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            for file in (*sources.glob("crds/*-crd.yaml"), sources / "role" / "argo-rollouts-clusterrole.yaml"):
-                shutil.copyfile(file, unfinished / file.name)
-            unfinished.rename(folder / "rollouts")
+        _manifests(folder / "rollouts", ROLLOUTS, "crds/*-crd.yaml", "role/argo-rollouts-clusterrole.yaml")
+        _manifests(folder / "argocd", f"{ARGO_CD}@{ARGO_CD_VERSION}", "crds/*-crd.yaml")
     return folder
+
+
+def _manifests(to: Path, module: str, *patterns: str) -> None:
+    """These files of what a module of the Argo project ships to be applied, where they are not there yet."""
+    if to.exists():
+        return
+    sources = Path(json.loads(_go("mod", "download", "-json", module, GOFLAGS="-mod=mod"))["Dir"]) / "manifests"
+    unfinished = to.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for file in (file for pattern in patterns for file in sources.glob(pattern)):
+        shutil.copyfile(file, unfinished / file.name)
+    unfinished.rename(to)
 
 
 def _version() -> str:

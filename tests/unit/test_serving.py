@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.core.desired import DesiredState
+from reconciler.core.observed import Application, ClusterSweep
 from reconciler.planning.aliases import plan_leftovers
 from reconciler.planning.in_motion import at_rest
 from reconciler.planning.serving import plan_serving
@@ -47,6 +48,16 @@ def test_trueup_applies_nothing_and_waits() -> None:
     (hold,) = plan.holds
     assert hold.code == "awaiting-sync"
     assert "Argo CD applies environments/staging/rendered/digits" in hold.reason
+
+
+def test_the_plan_says_what_argo_cd_says() -> None:
+    main, release, observed = synced(STORY), STORY.main.releases[str(STAGING)], STORY.observed()
+    said = Application(sync="OutOfSync", health="Missing", message="namespaces is forbidden")
+    sweep = ClusterSweep(applications={str(STAGING): said, str(PRODUCTION): Application(sync="a", health="b")})
+    swept = observed.swept.model_copy(update={"clusters": {"local": sweep}})
+    view = View(main, observed.model_copy(update={"swept": swept}))
+    (hold,) = plan_serving(view, STAGING, release, None).holds
+    assert hold.reason.endswith("; it says OutOfSync and Missing: namespaces is forbidden")
 
 
 def test_what_differs_in_the_cluster_is_argo_cds_to_mend() -> None:

@@ -48,7 +48,7 @@ from reconciler.adapters.kubernetes.fields import (
     name_of,
     scaled,
 )
-from reconciler.adapters.kubernetes.health import Condition, condition, serving
+from reconciler.adapters.kubernetes.health import Condition, application, condition, serving
 from reconciler.core import strict_yaml
 from reconciler.core.digests import canonical_json
 from reconciler.core.errors import Retryable, Terminal
@@ -58,6 +58,7 @@ from reconciler.core.observed import (
     LABEL_ENVIRONMENT,
     LABEL_MANAGED,
     LABEL_MODEL,
+    Application,
     ClusterSweep,
     Gap,
     Workload,
@@ -78,6 +79,7 @@ KINDS = (
 REPLICA_SETS = Kind("apps/v1", "ReplicaSet", "replicasets")
 ANALYSIS_RUNS = Kind(ROLLOUTS, "AnalysisRun", "analysisruns")
 PODS = Kind("v1", "Pod", "pods")
+APPLICATIONS = Kind("argoproj.io/v1alpha1", "Application", "applications")
 LOG_TAIL = 256 * 1024
 _LOG_LINES = "2000"
 _OURS = f"{LABEL_MANAGED}=trueup"
@@ -100,11 +102,17 @@ class _Trial(NamedTuple):
 
 
 class KubernetesCluster:
-    """``namespaces`` are where trueup may look and write; nothing else of the cluster is asked for."""
+    """``namespaces`` are where trueup may look and write; nothing else of the cluster is asked for.
 
-    def __init__(self, client: KubernetesClient, namespaces: tuple[str, ...]) -> None:
+    But for ``argocd``: the namespace of Argo CD's Applications, of which the status is read.
+    """
+
+    def __init__(
+        self, client: KubernetesClient, namespaces: tuple[str, ...], argocd: str | None = None
+    ) -> None:
         self._client = client
         self._namespaces = namespaces
+        self._argocd = argocd
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -125,7 +133,23 @@ class KubernetesCluster:
                 # In two namespaces after a move, it is where it was applied last.
                 if subject not in found or found[subject][0] < applied:
                     found[subject] = applied, _workload(subject, namespace, objects, listed)
-        return ClusterSweep(workloads={"/".join(s): workload for s, (_, workload) in found.items()}, gaps=gaps)
+        workloads = {"/".join(subject): workload for subject, (_, workload) in found.items()}
+        return ClusterSweep(workloads=workloads, applications=self._applications(gaps), gaps=gaps)
+
+    def _applications(self, gaps: dict[str, Gap]) -> dict[str, Application]:
+        """What Argo CD says, in one paged list. Where it refuses, a plan knows less and errs in nothing."""
+        if self._argocd is None:
+            return {}
+        try:
+            listed = self._client.list(APPLICATIONS, self._argocd, labels=f"{LABEL_ENVIRONMENT},{LABEL_MODEL}")
+        except Refused as refused:
+            gap = Gap(source=f"namespace {self._argocd}", error=str(refused), retryable=False)
+            gaps.setdefault(self._argocd, gap)
+            return {}
+        labelled = ((item["metadata"]["labels"], item) for item in listed)
+        return {
+            f"{labels[LABEL_ENVIRONMENT]}/{labels[LABEL_MODEL]}": application(item) for labels, item in labelled
+        }
 
     def logs(self, environment: str, model: str) -> str:
         """What each pod says of itself, and the last 256 KiB that each of its containers printed."""

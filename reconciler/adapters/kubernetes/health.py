@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 from reconciler.adapters.kubernetes.client import Object
 from reconciler.adapters.kubernetes.fields import applied_at, instant
 from reconciler.core.base import show_instant
-from reconciler.core.observed import ANNOTATION_RELEASE, Health
+from reconciler.core.observed import ANNOTATION_RELEASE, Application, Health
 
 POD_HASH = "rollouts-pod-template-hash"
 _UNSEEN = "its controller has not seen it yet"
 _REVISION = ".kubernetes.io/revision"
+_MESSAGE = 500
 _FAILING = ("Failed", "Error", "Inconclusive")
 
 
@@ -65,6 +66,20 @@ def condition(
     if workload["kind"] == "Rollout":
         return _rollout(workload, sets, runs, enough)
     return _deployment(workload, sets, enough)
+
+
+def application(item: Object) -> Application:
+    """Of an Argo CD Application (argoproj.io/v1alpha1 ApplicationStatus)."""
+    status = item.get("status", {})
+    operation, health = status.get("operationState") or {}, status.get("health") or {}
+    failed = operation.get("phase") in ("Failed", "Error")
+    conditions = [str(each.get("message", "")) for each in status.get("conditions") or ()]
+    said = [str(operation.get("message", "")) if failed else "", str(health.get("message", "")), *conditions]
+    return Application(
+        sync=(status.get("sync") or {}).get("status") or "Unknown",
+        health=health.get("status") or "Unknown",
+        message=next((" ".join(text.split())[:_MESSAGE] for text in said if text), ""),
+    )
 
 
 def _deployment(deployment: Object, sets: Sequence[Object], enough: int | None) -> Condition:
