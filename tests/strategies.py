@@ -20,6 +20,7 @@ from reconciler.core.documents import (
     Admission,
     Data,
     DataSet,
+    EngineEmbedded,
     Environment,
     EvaluationData,
     Exceptions,
@@ -190,7 +191,7 @@ def desired_states(draw: DrawFn) -> DesiredState:
     wanted = MODELS[: draw(st.integers(1, len(MODELS)))]
     return DesiredState(
         revision=REVISION,
-        platform=Platform(kind="Platform"),
+        platform=Platform(kind="Platform", engine=EngineEmbedded(keep=timedelta(0))),
         environments=known,
         policies={"open": Policy(name="open", gates=()), "strict": Policy(name="strict", gates=GATES)},
         models={name: draw(models(name, names)) for name in wanted},

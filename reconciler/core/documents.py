@@ -113,6 +113,10 @@ class Engine(Frozen):
     """What every engine has."""
 
     attempts: Attempts = Attempts()
+    keep: Duration = Field(
+        default_factory=lambda: parse_duration("1d"),
+        description="How long a finished run that is not needed any more stays, for its logs.",
+    )
     pools: dict[Name, Pool] = Field(default_factory=dict, description="For `training.compute.pool`.")
 
 

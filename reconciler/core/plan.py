@@ -241,7 +241,7 @@ class StopWorkflow(Act):
 
 
 class CollectWorkflows(Act):
-    """Delete finished runs of ours whose outcome is recorded elsewhere, or no longer asked for."""
+    """Delete finished runs of ours, and their logs, that are recorded elsewhere or no longer asked for."""
 
     kind: Literal["collect-workflows"] = "collect-workflows"
     names: tuple[str, ...]

@@ -58,7 +58,7 @@ def spent(view: View, subject: Subject) -> Spent:
             wanted, told = (measurement, of) in asked, False
         if not run.done and not wanted:
             superseded.append(run.name)
-        elif run.done and (told or not wanted):
+        elif run.done and (told or not wanted) and _read_by_now(view, run):
             recorded.append(run.name)
     return Spent(tuple(superseded), tuple(recorded))
 
@@ -83,6 +83,11 @@ def plan_spent(view: View, subject: Subject) -> Decision:
         names=names,
     )
     return Decision((*stops, *([collection] if names else ())))
+
+
+def _read_by_now(view: View, run: WorkflowRun) -> bool:
+    """Whether people had their time for its logs; not where it is not said when it ended."""
+    return run.finished is not None and view.at >= run.finished + view.desired.platform.engine.keep
 
 
 def _ours(run: WorkflowRun) -> bool:

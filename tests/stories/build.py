@@ -469,6 +469,7 @@ class Story:
         progress: str = "",
         message: str = "",
         environment: str = "staging",
+        finished: str = "2026-03-01T09:00:00Z",
     ) -> WorkflowRun:
         """An attempt at main's training of a model (``of``: or at one from ``earlier``), or at evaluating one
         of its versions."""
@@ -494,6 +495,7 @@ class Story:
             name=f"{'train' if train else 'measure-evaluate'}-{model}-{key}-{attempt}",
             phase=phase,
             labels=labels,
+            finished=instant(finished) if phase in ("Succeeded", "Failed", "Error") else None,
             progress=progress,
             message=message,
             outputs=outputs,

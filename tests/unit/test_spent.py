@@ -39,7 +39,8 @@ def run(key: str = "0" * 12, phase: Any = "Failed", attempt: int = 1, **changes:
         "trueup.dev/environment": "staging",
     }
     name = f"train-digits-{key}-{attempt}"
-    return WorkflowRun(name=name, phase=phase, labels=labels).model_copy(update=changes)
+    ended = STORY.at - timedelta(days=1)
+    return WorkflowRun(name=name, phase=phase, labels=labels, finished=ended).model_copy(update=changes)
 
 
 def engine(*runs: WorkflowRun) -> EngineSweep:
@@ -156,3 +157,16 @@ def test_submissions_wait_where_a_minute_has_had_its_number() -> None:
     assert planned(59) == [waits]
     assert planned(None) == [waits]
     assert planned(60) == ["submit-workflow"]
+
+
+@pytest.mark.parametrize(
+    ("finished", "collected"),
+    [
+        (STORY.at - timedelta(days=1), True),
+        (STORY.at - timedelta(hours=23), False),  # its logs may still be read
+        (None, False),
+    ],
+)
+def test_a_run_stays_for_a_day_for_its_logs(finished: Any, collected: bool) -> None:
+    found = spent(view(engine=engine(run(finished=finished))), TRAINING)
+    assert bool(found.recorded) is collected
