@@ -93,7 +93,7 @@ class Cluster(NamedTuple):
             until(lambda: "default" in self.kubectl("--namespace", name, "get", "serviceaccounts"))
             yield name
         finally:
-            self.kubectl("delete", "namespace", name, "--wait=false")
+            self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
     def token(self, namespace: str, account: str) -> str:
         """A new token of a ServiceAccount, for an hour."""
