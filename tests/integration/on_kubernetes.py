@@ -25,23 +25,27 @@ from tests.laws.driving import JUMP, said, tick
 from tests.servers.cluster import Cluster, until
 
 RED, BLUE = "red", "blue"
+MODELS = {RED: "cherry", BLUE: "plum"}
 
 Fault = Callable[[Request, Transport], Answer]
 """Answers in the server's place, or passes the request on, changed or not."""
 
 
 class Wire:
-    """A transport to the real server that keeps what is asked, and answers as ``fault`` says."""
+    """A transport to the real server that keeps what is asked, and how much came; answers as ``fault`` says."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.fault: Fault | None = None
         self.asked: list[Request] = []
+        self.got: list[int] = []
         self.slept: list[float] = []
 
     def __call__(self, request: Request) -> Answer:
         self.asked.append(request)
-        return self.fault(request, self.transport) if self.fault else self.transport(request)
+        answer = self.fault(request, self.transport) if self.fault else self.transport(request)
+        self.got.append(len(answer.body))
+        return answer
 
     @property
     def writes(self) -> list[Request]:
@@ -97,15 +101,15 @@ class OnKubernetes(World):
         return self.eyes.sweep()
 
     def workload(self, name: str) -> Workload | None:
-        return self.seen().workloads.get(f"{name}/{name}")
+        return self.seen().workloads.get(f"{name}/{MODELS[name]}")
 
     def aliases(self, name: str) -> Mapping[str, str]:
-        return self.registry.models[name].aliases
+        return self.registry.models[MODELS[name]].aliases
 
     def retrain(self) -> None:
         """Main asks for another training of both models."""
-        for name in (RED, BLUE):
-            self.commit(model(name, name, seed=1))
+        for name, fruit in MODELS.items():
+            self.commit(model(fruit, name, seed=1))
 
     def story(self, reached: Callable[[], bool], limit: int = 20) -> list[Ticked]:
         """Ticks, with the systems at rest and time gone by between them, until something is so."""
@@ -116,7 +120,8 @@ class OnKubernetes(World):
             told.append(tick(self))
             self.settle()
             self.wait(JUMP)
-        raise AssertionError("\n--\n".join(map(said, told[-4:])))
+        problems = told[-1].planned.plan.problems
+        raise AssertionError("\n--\n".join([*map(said, told[-4:]), *map(str, problems)]))
 
     def story_of(self, ticks: int) -> list[Ticked]:
         """So many ticks more."""
@@ -133,8 +138,8 @@ class OnKubernetes(World):
 
     def serves(self, name: str, version: str) -> bool:
         """Whether this version is verified, and the alias of its environment names it."""
-        aliases = self.registry.models[name].aliases if name in self.registry.models else {}
-        return aliases.get(name) == version
+        known = MODELS[name] in self.registry.models
+        return known and self.aliases(name).get(name) == version
 
 
 def files(namespaces: Namespaces, clusters: Mapping[str, tuple[str, ...]], renderer: str) -> dict[str, str]:
@@ -150,8 +155,10 @@ def files(namespaces: Namespaces, clusters: Mapping[str, tuple[str, ...]], rende
         cluster = name if name in clusters else "both"
         # Only what is red is of another kind, where one asks for it.
         runtime = {"renderer": renderer if name == RED else "deployment/v1"}
+        if runtime["renderer"] == "rollout/v1":
+            runtime["prometheus"] = "http://prometheus.monitoring:9090"
         found |= environment(name, cluster=cluster, namespace=namespace, runtime=runtime)
-        found |= model(name, name)
+        found |= model(MODELS[name], name)
     return found
 
 

@@ -302,7 +302,7 @@ FAULTS: dict[str, Case] = {
     ),
     "another manager applies": Case(
         claimed,
-        r"/deployments/red is not applied: \.spec\.replicas belongs to tuner\. hint: take the field out",
+        r"/deployments/cherry is not applied: \.spec\.replicas belongs to tuner\. hint: take the field out",
         retryable=False,
     ),
     "a webhook refuses": Case(

@@ -290,7 +290,7 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         advertise_address="127.0.0.1",
         endpoint_reconciler_type="none",  # it refuses to publish a loopback address
         authorization_mode="Node,RBAC",
-        service_cluster_ip_range="10.96.0.0/24",
+        service_cluster_ip_range="10.96.0.0/16",
         client_ca_file="ca.crt",
         tls_cert_file="apiserver.crt",
         tls_private_key_file="apiserver.key",
