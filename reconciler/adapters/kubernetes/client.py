@@ -14,7 +14,8 @@ no connection, no answer in time, 5xx           Retryable (a webhook that does n
 a certificate that is not trusted, 3xx          Terminal
 every other 4xx                                 :class:`Refused`, a Terminal that keeps status and reason
 404                                             of these :class:`Missing`, or :class:`NotInstalled` where
-                                                the server has no such kind of object
+                                                the server has no such kind of object; where every
+                                                server has it (/api/v1), only Refused
 500 of an apply, the schema has no such field   of these, as 400 is for every other write
 409, it exists                                  of these :class:`AlreadyThere`
 409, a field belongs to another manager         of these :class:`Conflict`, which names the owners
@@ -288,6 +289,8 @@ class KubernetesClient:
         if status == 409 and not owners and reason != "AlreadyExists":
             raise Changed(what, where=self.where, hint="it is looked at again and tried again")
         kind, hint = _refusal(status, reason, details, message)
+        if kind is NotInstalled and request.path.startswith("/api/"):
+            kind, hint = Refused, "every cluster has that: is this the address of its API server?"
         refused = kind(status, reason, message, what, where=self.where, hint=hint)
         if owners:
             taken = "; ".join(f"{field} belongs to {manager}" for manager, field in owners)
