@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,7 @@ class Case(NamedTuple):
     together: bool = True
     keeps: bool = True
     mends: bool = True
+    renderer: str = "deployment/v1"
 
 
 # --- what the server does by itself -----------------------------------------------------------------------
@@ -350,6 +352,14 @@ FAULTS: dict[str, Case] = {
         r"cluster red: PATCH .* failed with status 500: etcdserver: request timed out\. hint: it is tried",
         together=False,
     ),
+    "Rollouts are not installed": Case(
+        on_the_wire(without_rollouts),
+        r"GET /apis/argoproj\.io/.*/cherry is answered with status 404\. hint: install the Custom",
+        retryable=False,
+        together=False,
+        mends=False,  # a canary takes its time; see below
+        renderer="rollout/v1",
+    ),
     "lists expire": Case(
         expired_lists,
         r"cluster red: the list of \w+ in trueup-test-\w+ expired twice while it was read\. hint: it is tried",
@@ -366,7 +376,7 @@ def connected(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("case", FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_told_and_harms_nobody_else(cluster: Cluster, tmp_path: Path, case: Case) -> None:
-    with on_kubernetes(cluster, together=case.together) as world:
+    with on_kubernetes(cluster, together=case.together, renderer=case.renderer) as world:
         world.story(lambda: world.serves(RED, "1") and world.serves(BLUE, "1"))
         before = world.workload(RED)
         with case.arrange(world, cluster, tmp_path):
@@ -409,3 +419,66 @@ def check(world: OnKubernetes, case: Case, ticks: list[Ticked]) -> None:
     assert not [o for o in told if o.subject.environment == RED and "rollback" in o.key]
     assert all(o.result in ("done", "already") for o in told if o.subject.environment == BLUE)
     assert not [hold for hold in plan.holds if hold.subject.environment == BLUE]
+
+
+def test_rollouts_that_are_installed_late(cluster: Cluster) -> None:
+    with on_kubernetes(cluster, together=False, renderer="rollout/v1") as world:
+        world.wire(RED).fault = without_rollouts
+        world.story(lambda: world.serves(BLUE, "1"))
+        (failed,) = world.story_of(1)[0].outcomes
+        assert failed.result == "failed"
+        assert "hint: install the CustomResourceDefinitions" in failed.detail
+        assert world.workload(RED) is None  # not a part of it was written
+        world.wire(RED).fault = None
+        world.story(lambda: world.serves(RED, "1"))
+
+
+class FirstTime:
+    """Every read fails when it is asked for the first time, each in another way."""
+
+    ways = (away, answered(status(503, "busy")), answered(status(429, "slow", **{"retry-after": "1"})))
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __call__(self, request: Request, pass_on: Transport) -> Answer:
+        if request.method != "GET":
+            return pass_on(request)
+        self.reads += 1
+        again = self.reads % 2 == 0
+        return pass_on(request) if again else self.ways[self.reads // 2 % 3](request, pass_on)
+
+
+def test_a_read_that_failed_is_asked_again_in_the_same_tick(cluster: Cluster) -> None:
+    with on_kubernetes(cluster, together=False) as world:
+        wire, fault = world.wire(RED), FirstTime()
+        wire.fault = fault
+        ticks = world.story(lambda: world.serves(RED, "1") and world.serves(BLUE, "1"))
+        assert not [gap for ticked in ticks for gap in ticked.planned.plan.gaps]
+        assert {o.result for ticked in ticks for o in ticked.outcomes} == {"done"}
+        assert fault.reads == 2 * len(wire.slept) > 100
+        assert max(wire.slept) <= 1  # the first pause is no longer; and so says Retry-After
+        assert len(set(wire.slept)) > len(wire.slept) / 2  # jitter
+        assert wire.writes
+        assert set(Counter(map(str, wire.writes)).values()) == {1}
+
+
+def test_a_write_whose_answer_is_lost_is_looked_for_and_not_repeated(cluster: Cluster) -> None:
+    lost: list[Request] = []
+
+    def lose(request: Request, pass_on: Transport) -> Answer:
+        answer = pass_on(request)
+        if request.method == "GET" or "dryRun" in request.query:
+            return answer
+        lost.append(request)
+        return away(request, pass_on)
+
+    with on_kubernetes(cluster, together=False) as world:
+        wire = world.wire(RED)
+        wire.fault = lose
+        ticks = world.story(lambda: world.serves(RED, "1") and world.serves(BLUE, "1"))
+        failed = [o for ticked in ticks for o in ticked.outcomes if o.result == "failed"]
+        assert len(failed) == len(lost) > 2  # each tick gets one object further
+        assert {(o.subject.environment, o.retryable) for o in failed} == {(RED, True)}
+        assert set(Counter(map(str, wire.writes)).values()) == {1}
+        assert wire.slept == []
