@@ -143,10 +143,11 @@ def _next_in_line(view: View, subject: Subject) -> Decision:
     wanted = candidate(view, subject)
     if isinstance(wanted, Hold) or wanted.change is None:
         return NOTHING
-    return wait(
-        hold(
-            "release-in-flight",
-            subject,
-            f"version {wanted.pin.version} is next; the release before it is neither verified nor failed yet",
-        )
+    release = view.release(subject)
+    verified = release is not None and view.verified_at(subject.environment, release) is not None
+    why = (
+        "it waits until the present release is seen to serve"
+        if verified
+        else "the release before it is neither verified nor failed yet"
     )
+    return wait(hold("release-in-flight", subject, f"version {wanted.pin.version} is next; {why}"))

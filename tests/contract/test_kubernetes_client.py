@@ -26,6 +26,7 @@ from reconciler.adapters.kubernetes.client import (
     Request,
     connect,
 )
+from reconciler.adapters.kubernetes.cluster import KubernetesCluster
 from reconciler.core.errors import Retryable, Terminal, TrueupError
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -82,6 +83,17 @@ def test_a_missing_object_is_none_and_a_missing_kind_is_an_error() -> None:
     for answer in unknown:
         with pytest.raises(NotInstalled, match="CustomResourceDefinition"):
             Server(answer).client().get(DEPLOYMENT, "ml", "digits")
+
+
+def test_what_knows_no_kind_at_all_is_no_cluster_without_objects() -> None:
+    wrong = Server(Answer(404, {}, b"<html>not found"))
+    with pytest.raises(
+        Refused, match=r"/services is answered with status 404.*address of its API server"
+    ) as caught:
+        wrong.client().list(SERVICE, "ml")
+    assert type(caught.value) is Refused
+    with pytest.raises(Terminal, match="address of its API server"):
+        KubernetesCluster(wrong.client(), ("ml",)).sweep()
 
 
 def test_a_list_is_read_page_by_page_and_its_items_say_what_they_are() -> None:

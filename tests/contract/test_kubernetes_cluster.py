@@ -406,6 +406,19 @@ def test_a_field_taken_out_is_drift_and_is_healed(stage: Stage) -> None:
     assert not again()
 
 
+def test_an_object_that_was_deleted_is_drift_and_is_put_back(stage: Stage) -> None:
+    again = deployed(stage)
+    stage.kubectl("delete", "service", "digits")
+    gone = stage.now()
+    assert (gone.health, gone.drifted) == ("Healthy", ("Service/digits is gone",))
+    assert again()
+    back = stage.now()
+    assert (back.objects, back.drifted) == (("Deployment/digits", "Service/digits"), ())
+    assert not again()
+    stage.apply(stage.workload(DEPLOYMENT, "two"))  # a release without a Service misses none
+    assert stage.healthy("two").drifted == ()
+
+
 def test_a_field_that_another_manager_applies_is_never_taken(stage: Stage) -> None:
     again = deployed(stage)
     claim = {

@@ -216,3 +216,18 @@ def test_a_renamed_model_folder_takes_no_alias_of_a_release(release: str) -> Non
     ticked = tick(world)
     assert "remove-alias" not in [action.kind for action in ticked.planned.plan.actions], said(ticked)
     assert world.registry.models["digits"].aliases == aliases != {}
+
+
+def test_what_waits_for_a_silent_cluster_does_not_call_a_verified_release_unverified() -> None:
+    world = retraining()
+
+    def silent(call: Call, make: Callable[[], Any]) -> Any:
+        if call.port == "cluster local":
+            raise Retryable("no answer")
+        return make()
+
+    for _ in range(4):
+        plan = tick(world, reads=silent).planned.plan
+        world.settle()
+    (reason,) = {hold.reason for hold in plan.holds if hold.code == "release-in-flight"}
+    assert reason == "version 2 is next; it waits until the present release is seen to serve"

@@ -93,7 +93,7 @@ class Cluster(NamedTuple):
             until(lambda: "default" in self.kubectl("--namespace", name, "get", "serviceaccounts"))
             yield name
         finally:
-            self.kubectl("delete", "namespace", name, "--wait=false")
+            self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
     def token(self, namespace: str, account: str) -> str:
         """A new token of a ServiceAccount, for an hour."""
@@ -290,7 +290,7 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         advertise_address="127.0.0.1",
         endpoint_reconciler_type="none",  # it refuses to publish a loopback address
         authorization_mode="Node,RBAC",
-        service_cluster_ip_range="10.96.0.0/24",
+        service_cluster_ip_range="10.96.0.0/16",
         client_ca_file="ca.crt",
         tls_cert_file="apiserver.crt",
         tls_private_key_file="apiserver.key",

@@ -59,8 +59,8 @@ class ArgoEngine:
     # --- reads --------------------------------------------------------------------------------------------
 
     def sweep(self) -> EngineSweep:
-        found = self._client.list(WORKFLOW, self._namespace, labels=OURS, page=_PAGE)
-        return EngineSweep(runs={str(each["metadata"]["name"]): run_of(each) for each in found})
+        runs = self._client.gather(WORKFLOW, self._namespace, run_of, labels=OURS, page=_PAGE)
+        return EngineSweep(runs={run.name: run for run in runs})
 
     def logs(self, name: str) -> Iterator[tuple[str, str]]:
         workflow = self._mine(name)

@@ -14,7 +14,8 @@ no connection, no answer in time, 5xx           Retryable (a webhook that does n
 a certificate that is not trusted, 3xx          Terminal
 every other 4xx                                 :class:`Refused`, a Terminal that keeps status and reason
 404                                             of these :class:`Missing`, or :class:`NotInstalled` where
-                                                the server has no such kind of object
+                                                the server has no such kind of object; where every
+                                                server has it (/api/v1), only Refused
 500 of an apply, the schema has no such field   of these, as 400 is for every other write
 409, it exists                                  of these :class:`AlreadyThere`
 409, a field belongs to another manager         of these :class:`Conflict`, which names the owners
@@ -28,9 +29,9 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 from reconciler.core.base import show_instant
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 """A Kubernetes object as its JSON has it."""
+
+_Made = TypeVar("_Made")
 
 FIELD_MANAGER = "trueup"
 _PAGE = 500
@@ -145,9 +148,22 @@ class KubernetesClient:
 
     def list(self, kind: Kind, namespace: str, *, labels: str = "", page: int = _PAGE) -> list[Object]:
         """Every object that the label selector matches, ``page`` of them a call."""
+        return list(self.gather(kind, namespace, lambda item: item, labels=labels, page=page))
+
+    def gather(
+        self,
+        kind: Kind,
+        namespace: str,
+        made: Callable[[Object], _Made],
+        *,
+        labels: str = "",
+        page: int = _PAGE,
+    ) -> Sequence[_Made]:
+        """As ``list``, of what ``made`` makes of each object: of large ones, no more than a page is kept."""
         for _ in range(2):
             try:
-                return list(self._pages(kind, namespace, {"labelSelector": labels} if labels else {}, page))
+                query = {"labelSelector": labels} if labels else {}
+                return [made(item) for item in self._pages(kind, namespace, query, page)]
             except _Expired:
                 continue  # the server forgot the rest of the list; its beginning may have changed too
         what = f"the list of {kind.plural} in {namespace} expired twice while it was read"
@@ -273,6 +289,8 @@ class KubernetesClient:
         if status == 409 and not owners and reason != "AlreadyExists":
             raise Changed(what, where=self.where, hint="it is looked at again and tried again")
         kind, hint = _refusal(status, reason, details, message)
+        if kind is NotInstalled and request.path.startswith("/api/"):
+            kind, hint = Refused, "every cluster has that: is this the address of its API server?"
         refused = kind(status, reason, message, what, where=self.where, hint=hint)
         if owners:
             taken = "; ".join(f"{field} belongs to {manager}" for manager, field in owners)
@@ -365,7 +383,7 @@ class _Wire:
         from urllib3.exceptions import HTTPError, SSLError
 
         path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}  # a list is some ten times smaller
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         try:

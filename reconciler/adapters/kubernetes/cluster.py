@@ -11,6 +11,7 @@ an apply by force takes every field             forced only if each field in con
 apply merges into what is there already         read first: an object without our labels is refused
 apply does not delete what is no longer named   an object of an earlier release is drift, and deleted by the
                                                 next apply; a workload only when its successor is healthy
+an object that is gone leaves no trace           the workload names all of its release; one gone is drift
 a half-made apply looks made                    every object is tried first (dry run), and the workload, which
                                                 carries the release, is written last
 an autoscaler writes spec.replicas              no drift, and left out of what is applied; what we applied
@@ -80,6 +81,8 @@ REPLICA_SETS = Kind("apps/v1", "ReplicaSet", "replicasets")
 ANALYSIS_RUNS = Kind(ROLLOUTS, "AnalysisRun", "analysisruns")
 PODS = Kind("v1", "Pod", "pods")
 APPLICATIONS = Kind("argoproj.io/v1alpha1", "Application", "applications")
+_OBJECTS = "trueup.dev/objects"
+"""Annotation of a workload: KIND/NAME of every object that was applied with it."""
 LOG_TAIL = 256 * 1024
 _LOG_LINES = "2000"
 _OURS = f"{LABEL_MANAGED}=trueup"
@@ -209,9 +212,11 @@ class KubernetesCluster:
         wanted = [self._manifest(subject, namespace, file, text) for file, text in manifests.items()]
         wanted.sort(key=lambda pair: KINDS.index(pair[0]))
         trials = [trial for kind, body in wanted if (trial := self._try(subject, namespace, kind, body))]
-        for trial in trials:
-            self._client.apply(trial.kind, namespace, trial.body, force=trial.force)
         named = {name_of(body) for _, body in wanted}
+        for trial in trials:
+            if trial.kind in WORKLOADS:
+                trial.body["metadata"]["annotations"][_OBJECTS] = " ".join(sorted(named))
+            self._client.apply(trial.kind, namespace, trial.body, force=trial.force)
         listed = self._listed(namespace, _selector(*subject))
         left = [each for each in _left_behind(subject, listed) if name_of(each) not in named]
         for each in left:
@@ -398,6 +403,8 @@ def _workload(subject: tuple[str, str], namespace: str, objects: list[Object], l
     sets = listed.sets.get(main["metadata"]["uid"], ()) if main else ()
     drifts = [found for item in objects if item not in old for found in drift(item)]
     drifts += [Drift(f"{name_of(item)} is of an earlier release") for item in old]
+    named = _annotation(main, _OBJECTS).split() if main else []
+    drifts += [Drift(f"{name} is gone") for name in named if name not in map(name_of, objects)]
     said = main or objects[0]
     services = [item for item in objects if item["kind"] == "Service"]
     # Beside it, a canary with a mesh has one for each of its two releases.
