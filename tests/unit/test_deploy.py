@@ -20,6 +20,7 @@ from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from reconciler.planning.renderers import RENDERERS
 from tests.kubernetes_types import complaints
+from tests.servers.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -276,15 +277,8 @@ def test_argo_cd_leaves_weights_and_scales_to_who_sets_them() -> None:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("folder", ["example", "argocd"])
-def test_kustomize_builds_it(folder: str) -> None:
-    kubectl = next(
-        (str(p) for p in (Path.home() / ".cache/trueup-tests").glob("cluster-*/kubectl")),
-        shutil.which("kubectl"),
-    )
-    if kubectl is None:
-        pytest.skip("there is no kubectl")
-    command = [kubectl, "kustomize", str(DEPLOY / folder)]
-    built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_kustomize_builds_it(folder: str, cluster: Cluster) -> None:
+    built = cluster.kubectl("kustomize", str(DEPLOY / folder))
     made = list(YAML(typ="safe", pure=True).load_all(built))
     homeless = [m["kind"] for m in made if m["kind"] != "Namespace" and "namespace" not in m["metadata"]]
     assert homeless == []
