@@ -80,7 +80,7 @@ def place(
         return
     with ExitStack() as stack:
         if request.param == "postgresql":
-            uri = stack.enter_context(or_skipped(postgresql(folder / "database")))
+            uri = stack.enter_context(or_skipped(postgresql()))
         address = stack.enter_context(mlflow_server(uri, artifacts, folder / "server.log"))
         client = MlflowClient(address, address)
         yield Place(address, client, client.create_experiment("contract"), uri)

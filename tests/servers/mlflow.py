@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,23 +34,28 @@ def mlflow_server(backend: str, artifacts: str, log: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """An empty database in ``folder``; its URI, for SQLAlchemy. Nothing is synced to the disk."""
-    programs = _programs()
+def postgresql() -> Iterator[str]:
+    """An empty database; its URI, for SQLAlchemy. Nothing is synced to the disk.
+
+    It is not in pytest's folders: those are closed to other users, again by each pytest that starts.
+    """
+    programs, port = _programs(), free_port()
     user = POSTGRESQL if os.geteuid() == 0 else None
-    folder.mkdir(mode=0o700)
-    if user:
-        shutil.chown(folder, user)
-        for parent in folder.parents[:-1]:  # pytest's folders are closed to others; entering is enough
-            parent.chmod(parent.stat().st_mode | 0o011)
-    data, port = str(folder / "data"), free_port()
-    options = ("--pgdata", data, "--username", "mlflow", "--auth", "trust", "--no-sync")
-    run([str(programs / "initdb"), *options], user=user, cwd=folder)
-    settings = ("fsync=off", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", f"port={port}")
-    command = [str(programs / "postgres"), "-D", data, *(f"-c{setting}" for setting in settings)]
-    ready = [str(programs / "pg_isready"), "--host", "127.0.0.1", "--port", str(port)]
-    with started(command, folder / "log", lambda: run(ready), user=user):
-        yield f"postgresql+psycopg://mlflow@127.0.0.1:{port}/postgres"
+    with tempfile.TemporaryDirectory() as folder:
+        if user:
+            shutil.chown(folder, user)
+        options = ("--pgdata", f"{folder}/data", "--username", "mlflow", "--auth", "trust", "--no-sync")
+        run([str(programs / "initdb"), *options], user=user, cwd=folder)
+        settings = (
+            "fsync=off",
+            "listen_addresses=127.0.0.1",
+            f"unix_socket_directories={folder}",
+            f"port={port}",
+        )
+        command = [str(programs / "postgres"), "-D", f"{folder}/data", *(f"-c{one}" for one in settings)]
+        ready = [str(programs / "pg_isready"), "--host", "127.0.0.1", "--port", str(port)]
+        with started(command, Path(folder) / "log", lambda: run(ready), user=user):
+            yield f"postgresql+psycopg://mlflow@127.0.0.1:{port}/postgres"
 
 
 def _programs() -> Path:
