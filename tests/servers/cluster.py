@@ -1,9 +1,8 @@
 """A real Kubernetes control plane for tests, with Argo Rollouts, and with kwok in place of machines.
 
 tests/conftest.py calls it. kwok says of every pod that it runs and is ready, at once, unless it is annotated
-``trueup.test/ready: "no"`` (kwok.yaml). Ports are fixed, and one of them is open on all interfaces, so it only
-starts in a network namespace of its own (``make test-cluster``). Versions are those of tools/cluster; others can
-be named:
+``trueup.test/ready: "no"`` (kwok.yaml). Ports are fixed, one of them on all interfaces, so it only starts in a
+network namespace of its own (``make test-cluster``). Versions are those of tools/cluster; others can be named:
 
 - ``KUBEBUILDER_ASSETS``: a folder with etcd, kube-apiserver, kubectl, ...; what it lacks is ours
 - ``TRUEUP_TEST_KUBECONFIG``: a whole other cluster on this machine, its current context, with Rollouts and with
