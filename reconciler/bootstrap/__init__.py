@@ -21,7 +21,7 @@ from reconciler.bootstrap.clusters import connect_cluster, connect_engine, conne
 from reconciler.bootstrap.forges import connect_forge
 from reconciler.bootstrap.process import Clock, now
 from reconciler.bootstrap.registries import connect_registries
-from reconciler.core.documents import Platform
+from reconciler.core.platform import Platform
 from reconciler.ports import Readers, Source, Writers
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from reconciler.bootstrap.process import Clock, cache
 from reconciler.bootstrap.registries import tracking_uris
 from reconciler.bootstrap.repository import Repository
-from reconciler.core.documents import ClusterKubernetes, EngineArgo, Platform
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import ClusterKubernetes, EngineArgo, Platform
 from reconciler.ports import Lease, Source
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from reconciler.bootstrap.process import PERSONS_TOKEN, PLATFORM, Clock, cache, now, require, secret
 from reconciler.bootstrap.repository import Repository
-from reconciler.core.documents import AnyForge, ForgeEmbedded, ForgeGitea, ForgeGitHub, Secret
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import AnyForge, ForgeEmbedded, ForgeGitea, ForgeGitHub, Secret
 from reconciler.ports import ForgePerson, ForgeReader, ForgeWriter
 
 if TYPE_CHECKING:

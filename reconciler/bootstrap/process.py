@@ -18,8 +18,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.core.documents import KINDS, Secret
+from reconciler.core.documents import KINDS
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import Secret
 
 Clock = Callable[[], datetime]
 PLATFORM = KINDS["Platform"].example

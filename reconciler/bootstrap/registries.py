@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.bootstrap.process import PLATFORM
 from reconciler.bootstrap.repository import Repository
-from reconciler.core.documents import Platform
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import Platform
 
 if TYPE_CHECKING:
     from reconciler.adapters.mlflow_registry import MlflowRegistry

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from reconciler.bootstrap.forges import RemoteForge, by_token, identity, remote_forge
 from reconciler.bootstrap.process import PERSONS_TOKEN, PLATFORM, Clock, cache, is_set, now
 from reconciler.bootstrap.repository import Repository
-from reconciler.core.documents import ForgeEmbedded, ForgeGitea, ForgeGitHub, Platform
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import ForgeEmbedded, ForgeGitea, ForgeGitHub, Platform
 from reconciler.ports import Source
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.bootstrap.repository import Repository
     from reconciler.core.base import Subject
     from reconciler.core.desired import DesiredState
-    from reconciler.core.documents import AnyForge, Platform
+    from reconciler.core.platform import AnyForge, Platform
     from reconciler.ports import Readers, Source, Writers
 
 
@@ -71,7 +71,7 @@ class Session:
         """Which forge has the pull requests, for a person. Where their token is sent, only main says."""
         from reconciler.bootstrap.forges import require_persons_token
         from reconciler.bootstrap.sources import platform_here
-        from reconciler.core.documents import ForgeEmbedded
+        from reconciler.core.platform import ForgeEmbedded
 
         here = platform_here(self.repository)
         if here is not None and isinstance(here.forge, ForgeEmbedded):

@@ -19,8 +19,9 @@ from ruamel.yaml import YAML
 from reconciler.adapters.kubernetes.argo_engine import ArgoEngine, filled, run_of
 from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request, connect
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import Compute, EngineArgo, Platform
+from reconciler.core.documents import Compute
 from reconciler.core.errors import Retryable, Terminal, TrueupError
+from reconciler.core.platform import EngineArgo, Platform
 from reconciler.planning.compute import pod_patch
 from reconciler.ports import Blob
 from tests.servers.argo_driver import install

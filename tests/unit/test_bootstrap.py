@@ -19,8 +19,8 @@ from reconciler.bootstrap.forges import (
 from reconciler.bootstrap.process import PERSONS_TOKEN, secret
 from reconciler.bootstrap.repository import Repository, open_repository
 from reconciler.bootstrap.sources import folder_source, forge_of_origin, platform_here
-from reconciler.core.documents import ForgeGitea, ForgeGitHub, Secret
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import ForgeGitea, ForgeGitHub, Secret
 
 FORGE = ForgeGitea(
     type="gitea", url="https://git.example", repository="ml/models", token=Secret(env="FORGE_TOKEN")

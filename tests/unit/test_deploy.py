@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.core.documents import Platform, rendered_folder
+from reconciler.core.documents import rendered_folder
+from reconciler.core.platform import Platform
 from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from reconciler.planning.renderers import RENDERERS
