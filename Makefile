@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test test-forge test-cluster check generate lock locks clean
+.PHONY: help setup demo walkthrough pictures test servers test-forge test-cluster check generate lock locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -65,12 +65,15 @@ pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (n
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
+servers: setup  ## Build what is missing of the real servers for tests (Go, gcc, npm; about 15 minutes, once)
+	@$(BIN)/python -m tests.servers
+
 test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
 	@$(BIN)/python -m pytest -m forge tests $(TESTS)
 
 # Its servers listen in a network namespace that ends with the run, so that no other machine can reach them.
 test-cluster: setup  ## Run the tests that need a Kubernetes control plane (builds it once: Go, about 10 minutes; root)
-	@$(BIN)/python -m tests.servers.cluster build || test "$${CI-}" != true
+	@$(BIN)/python -m tests.servers cluster || test "$${CI-}" != true
 	@isolated=$$(test $$(id -u) -ne 0 || echo unshare --net); \
 	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
 	  $(BIN)/python -m pytest -m cluster tests $(TESTS)

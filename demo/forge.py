@@ -127,13 +127,14 @@ def on_gitea(folder: Path, env: dict[str, str], pictures: Path | None) -> Iterat
     """The story's stage with a Gitea below ``folder``, for as long as it is told."""
     sys.path.append(str(ROOT))
     from tests.servers import gitea
+    from tests.servers.programs import UnavailableError
 
     try:
         print("starting Gitea (the first time it is built: about 6 minutes)", file=sys.stderr)
         gitea.build()
         if not gitea.dress():
             print("its pages stay plain: npm is needed to make their style sheets", file=sys.stderr)
-    except gitea.UnavailableError as unavailable:
+    except UnavailableError as unavailable:
         raise StoryError(str(unavailable)) from unavailable
     with gitea.running(folder / "gitea") as server:
         yield GiteaStory(folder, env, server, pictures)

@@ -49,7 +49,7 @@ def pages() -> dict[Path, str]:
 DOCUMENTS_HEAD = """\
 # The documents
 
-Made from the code by `make generate`; edit the docstrings and descriptions in `reconciler/core/documents.py`.
+Made from the code by `make generate`; edit the docstrings and descriptions in `reconciler/core`.
 
 YAML 1.2. Every document begins with `apiVersion: trueup.dev/v1` and its `kind`. Its name is its path and is not
 written again inside. Unknown fields are refused, and so is a quoted number where a number belongs.

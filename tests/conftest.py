@@ -6,19 +6,16 @@ Properties are searched briefly and always along the same path; for long with
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers import cluster as kubernetes
-from tests.servers.gitea import Gitea, UnavailableError, running
+from tests.servers import gitea as forge
+from tests.servers.programs import or_skipped
 
-_Server = TypeVar("_Server")
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
@@ -34,27 +31,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
-def gitea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
+def gitea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forge.Gitea]:
     """A real forge with its administrator's token."""
-    with _or_skipped(running(tmp_path_factory.mktemp("gitea") / "server")) as server:
+    with or_skipped(forge.running(tmp_path_factory.mktemp("gitea") / "server")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.Cluster]:
     """A Kubernetes control plane."""
-    with _or_skipped(kubernetes.running(tmp_path_factory.mktemp("cluster") / "servers")) as server:
-        yield server
-
-
-@contextmanager
-def _or_skipped(starting: AbstractContextManager[_Server]) -> Iterator[_Server]:
-    """A server; skipped where it cannot be built or run, which on CI is a failure."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(starting)
-        except (UnavailableError, kubernetes.UnavailableError) as unavailable:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(str(unavailable))
+    with or_skipped(kubernetes.running(tmp_path_factory.mktemp("cluster") / "servers")) as server:
         yield server

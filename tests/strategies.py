@@ -20,7 +20,6 @@ from reconciler.core.documents import (
     Admission,
     Data,
     DataSet,
-    EngineEmbedded,
     Environment,
     EvaluationData,
     Exceptions,
@@ -30,7 +29,6 @@ from reconciler.core.documents import (
     Limits,
     Model,
     Pin,
-    Platform,
     PromotesFrom,
     Promotion,
     Rejected,
@@ -71,6 +69,7 @@ from reconciler.core.observed import (
     evidence_tag,
     verified_tag,
 )
+from reconciler.core.platform import EngineEmbedded, Platform
 from reconciler.core.serving import Runtime, Serving
 from reconciler.planning.in_motion import INTENTS, in_motion
 from reconciler.planning.judge import NO_CHAMPION, case_of, measurements

@@ -11,7 +11,7 @@ from reconciler.cli.options import PlanFormat, PlanOutput
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
-    from reconciler.bootstrap import Repository
+    from reconciler.bootstrap.repository import Repository
     from reconciler.core.plan import Verdict
     from reconciler.ports import Source
 
@@ -46,7 +46,8 @@ def admit(
 
 def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
     """The verdicts on what ``head`` changes; ``base`` is main's tip unless given."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.process import now
+    from reconciler.bootstrap.registries import connect_registries
     from reconciler.core.errors import Terminal
     from reconciler.core.observed import Observed, Swept
     from reconciler.load import load
@@ -59,13 +60,13 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
     tip = origin.head()
     base_commit = origin.resolve(base) if base else tip
     head_source, head_commit = _head(repository, origin, head)
-    if bootstrap.is_behind(repository, base_commit, head_commit):
+    if repository.is_behind(base_commit, head_commit):
         raise Terminal(
             f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
             hint="merge or rebase first",
         )
-    registries = bootstrap.connect_registries(repository, session.platform)
-    observed = Observed(swept=Swept(at=bootstrap.now(), registries=registry_sweeps(registries)))
+    registries = connect_registries(repository, session.platform)
+    observed = Observed(swept=Swept(at=now(), registries=registry_sweeps(registries)))
     before, after = load(origin, base_commit), load(head_source, head_commit)
     evidence, _ = read_evidence(registries, evidence_marks(before, after, observed))
     return judge(before, after, observed.model_copy(update={"evidence": evidence}))
@@ -73,15 +74,15 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
 
 def _head(repository: Repository, origin: Source, revision: str) -> tuple[Source, str]:
     """By this clone's names first, HEAD among them, and read from origin where it was pushed."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.sources import clone_source
     from reconciler.core.errors import Terminal
 
-    here = bootstrap.local_commit(repository, revision)
+    here = repository.commit(revision)
     try:
         return origin, origin.resolve(here or revision)
     except Terminal:
         if not here:
             raise
-    clone = bootstrap.clone_source(repository)
+    clone = clone_source(repository)
     clone.head()
     return clone, clone.resolve(here)

@@ -34,7 +34,7 @@ def comment(
     Judged is the commit that is checked out, as continuous integration checks it out: merged into main. The
     comment is yours (TRUEUP_TOKEN). It is found by its mark and edited in place, unless it says so already.
     """
-    from reconciler import bootstrap
+    from reconciler.bootstrap.forges import connect_as_person
     from reconciler.cli.admit import judged
     from reconciler.report import markdown, pull_request, verdicts
 
@@ -47,15 +47,16 @@ def comment(
         )
         mark = f"<!-- trueup-{about.value} -->"
         text = pull_request.cut(said, pull_request.LIMIT - len(mark) - 2)
-        forge = bootstrap.connect_as_person(session.repository, session.forge)
+        forge = connect_as_person(session.repository, session.forge)
         changed = forge.keep_comment(number, text, mark=mark)
     console.write(f"#{number} {'says so now' if changed else 'says so already'}\n")
 
 
 def planned(session: Session) -> Plan:
     """What a tick would do if main was what is checked out here."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.process import now
+    from reconciler.bootstrap.sources import clone_source
     from reconciler.loop import plan_once
 
-    readers = session.readers._replace(source=bootstrap.clone_source(session.repository))
-    return plan_once(readers, bootstrap.now()).plan
+    readers = session.readers._replace(source=clone_source(session.repository))
+    return plan_once(readers, now()).plan

@@ -25,7 +25,7 @@ def explain(
     output: Output = Format.text,
 ) -> None:
     """Say why a model is where it is: gates, holds, what is next."""
-    from reconciler.bootstrap import now
+    from reconciler.bootstrap.process import now
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope
     from reconciler.report import explain as report

@@ -20,7 +20,7 @@ def _group(context: typer.Context) -> None:
 @local.command()
 def stop(context: typer.Context) -> None:
     """End the embedded stack's workflow runs and servers. The next tick starts again what should run."""
-    from reconciler.bootstrap import stop_local
+    from reconciler.bootstrap.clusters import stop_local
 
     repository = Session.of(context).repository
     with console.working("waiting for runs and servers to end"):

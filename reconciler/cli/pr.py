@@ -11,7 +11,7 @@ from reconciler.cli.options import Format, Number, Output
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
-    from reconciler.bootstrap import Forge
+    from reconciler.bootstrap.forges import Forge
 
 pr = typer.Typer(name="pr", rich_markup_mode=None, help="Pull requests: look, approve, merge.")
 
@@ -28,7 +28,7 @@ def _group(context: typer.Context) -> None:
 
 
 def _forge(context: typer.Context) -> Forge:
-    from reconciler.bootstrap import connect_as_person
+    from reconciler.bootstrap.forges import connect_as_person
 
     session = _session(context)
     return connect_as_person(session.repository, session.forge)
@@ -84,14 +84,13 @@ def open_(
     body: Annotated[str, typer.Option("--body", "-b", help="What it is for.")] = "",
 ) -> None:
     """Open a pull request of a branch that you pushed."""
-    from reconciler import bootstrap
     from reconciler.core.errors import Terminal
 
     repository = _session(context).repository
-    name = branch or bootstrap.local_branch(repository)
+    name = branch or repository.branch
     if not name:
         raise Terminal("no branch is checked out", hint="name one: reconcile pr open BRANCH")
-    first_line = bootstrap.local_subject(repository, name)
+    first_line = repository.subject(name)
     number = _forge(context).open_as_person(name, title or first_line or name, body)
     console.write(f"#{number}\n")
 

@@ -97,7 +97,7 @@ class Ticks:
 
     def tick(self, *, only_news: bool = False) -> tuple[Plan, tuple[Outcome, ...] | None]:
         """Plan and, unless dry, apply; then report. ``only_news``: nothing where it would repeat the last."""
-        from reconciler.bootstrap import now
+        from reconciler.bootstrap.process import now
         from reconciler.loop import plan_once, run_once
 
         with console.working("comparing Git with the registry, the workflows, the forge and the cluster"):

@@ -37,7 +37,7 @@ def render(
         if pair or check:
             raise typer.BadParameter("goes alone", param_hint="--upgrade")
         raise typer.Exit(_upgrade(Session.of(context), upgrade))
-    from reconciler.bootstrap import folder_source
+    from reconciler.bootstrap.sources import folder_source
     from reconciler.core.desired import blob_id
     from reconciler.core.documents import rendered_folder
     from reconciler.core.errors import Terminal
@@ -80,7 +80,7 @@ def render(
 def _upgrade(session: Session, environment: str) -> int:
     """1 where a release could not be moved; each is told apart, and the others are moved."""
     from reconciler.apply import open_pull_request
-    from reconciler.bootstrap import now
+    from reconciler.bootstrap.process import now
     from reconciler.core.errors import TrueupError
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope

@@ -21,7 +21,7 @@ def rollback(
     The same pull request rejects the present release, so that it is not proposed again.
     """
     from reconciler.apply import open_pull_request
-    from reconciler.bootstrap import now
+    from reconciler.bootstrap.process import now
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope
     from reconciler.planning.rollback import by_hand

@@ -11,10 +11,10 @@ import typer
 from reconciler.cli import console
 
 if TYPE_CHECKING:
-    from reconciler.bootstrap import Repository
+    from reconciler.bootstrap.repository import Repository
     from reconciler.core.base import Subject
     from reconciler.core.desired import DesiredState
-    from reconciler.core.documents import AnyForge, Platform
+    from reconciler.core.platform import AnyForge, Platform
     from reconciler.ports import Readers, Source, Writers
 
 
@@ -31,15 +31,15 @@ class Session:
 
     @cached_property
     def repository(self) -> Repository:
-        from reconciler import bootstrap
+        from reconciler.bootstrap.repository import open_repository
 
-        return bootstrap.open_repository(self.directory)
+        return open_repository(self.directory)
 
     @cached_property
     def source(self) -> Source:
-        from reconciler import bootstrap
+        from reconciler.bootstrap.sources import git_source
 
-        return bootstrap.git_source(self.repository)
+        return git_source(self.repository)
 
     @cached_property
     def main(self) -> DesiredState:
@@ -51,7 +51,7 @@ class Session:
     @property
     def platform(self) -> Platform:
         """Raises Terminal where its document is wrong: another platform would be worse than none."""
-        from reconciler.bootstrap import PLATFORM
+        from reconciler.bootstrap.process import PLATFORM
 
         wrong = next((p for p in self.main.problems if p.path == PLATFORM and p.severity == "error"), None)
         if wrong is not None:
@@ -62,21 +62,22 @@ class Session:
 
     @cached_property
     def connected(self) -> tuple[Readers, Writers]:
-        from reconciler import bootstrap
+        from reconciler.bootstrap import connect
 
-        return bootstrap.connect(self.repository, self.platform, self.source, tell=console.note)
+        return connect(self.repository, self.platform, self.source, tell=console.note)
 
     @cached_property
     def forge(self) -> AnyForge:
         """Which forge has the pull requests, for a person. Where their token is sent, only main says."""
-        from reconciler import bootstrap
-        from reconciler.core.documents import ForgeEmbedded
+        from reconciler.bootstrap.forges import require_persons_token
+        from reconciler.bootstrap.sources import platform_here
+        from reconciler.core.platform import ForgeEmbedded
 
-        here = bootstrap.platform_here(self.repository)
+        here = platform_here(self.repository)
         if here is not None and isinstance(here.forge, ForgeEmbedded):
             return here.forge  # it has no token, and nothing need be fetched to know it
         if here is not None:
-            bootstrap.require_persons_token()  # rather than fail to fetch without it
+            require_persons_token()  # rather than fail to fetch without it
         return self.platform.forge
 
     @property

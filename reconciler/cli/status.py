@@ -11,7 +11,7 @@ from reconciler.cli.session import Session
 
 def status(context: typer.Context, output: Output = Format.text) -> None:
     """Show the matrix: what each environment has, and why no further."""
-    from reconciler.bootstrap import now
+    from reconciler.bootstrap.process import now
     from reconciler.loop import plan_once
     from reconciler.planning.view import View
     from reconciler.report import json

@@ -14,7 +14,7 @@ def validate(context: typer.Context, output: Output = Format.text) -> None:
 
     Committed or not. Exit code 1 if one is wrong.
     """
-    from reconciler.bootstrap import folder_source
+    from reconciler.bootstrap.sources import folder_source
     from reconciler.load import load
     from reconciler.report import json, problems
 

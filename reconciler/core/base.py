@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
@@ -111,6 +112,15 @@ def _refuse(value: Any) -> Any:
 
 Later = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 """A field that the format names and this version refuses, so that nothing is ever silently ignored."""
+
+
+class Document(Frozen):
+    """What every kind has. Strict: a quoted number is not a number."""
+
+    model_config = ConfigDict(strict=True)
+
+    api_version: Literal["trueup.dev/v1"] = Field(default="trueup.dev/v1")
+    kind: str
 
 
 class Subject(Frozen):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.core.documents import Document
+from reconciler.core.base import Document
 
 # Starts with a letter, `_` or `/`, so it is no number, date or indicator; `:` only inside a word; no ` #`.
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./@+,()=;' -]|:(?=[^\s:]))*(?<! )")

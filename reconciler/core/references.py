@@ -10,16 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from reconciler.core.desired import ModelSource, Policy, Template
-from reconciler.core.documents import (
-    ClusterKubernetes,
-    Environment,
-    Gate,
-    GatePolicy,
-    Model,
-    Platform,
-    release_path,
-)
+from reconciler.core.documents import Environment, Gate, GatePolicy, Model, release_path
 from reconciler.core.evidence import CATALOGUE
+from reconciler.core.platform import ClusterKubernetes, Platform
 from reconciler.core.policies import loosenings, merge_gates
 from reconciler.core.serving import STRATEGIES, Serving
 from reconciler.core.strict_yaml import Path

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.core.digests import plain
-from reconciler.core.documents import Compute, Engine, Placement
+from reconciler.core.documents import Compute
+from reconciler.core.platform import Engine, Placement
 
 CHECKPOINTS = "checkpoint"
 """The volume that holds a training's checkpoint, mounted there by the template; empty at first."""

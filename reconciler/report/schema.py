@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.core.documents import API_VERSION, KINDS
+from reconciler.core.documents import KINDS
 from reconciler.report.json import dump
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -14,7 +14,7 @@ def schema(kind: str) -> dict[str, Any]:
     """What a file of this kind may hold. ``apiVersion`` and ``kind`` are always asked for."""
     made = KINDS[kind].type.model_json_schema(by_alias=True)
     required = list(dict.fromkeys(["apiVersion", "kind", *made.get("required", [])]))
-    return {"$schema": DIALECT, "$id": f"https://{API_VERSION}/{kind}.json", **made, "required": required}
+    return {"$schema": DIALECT, "$id": f"https://trueup.dev/v1/{kind}.json", **made, "required": required}
 
 
 def schema_text(kind: str) -> str:

@@ -10,6 +10,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from ruamel.yaml import YAML
 
 from reconciler.adapters.kubernetes.argo_engine import ArgoEngine, filled, run_of
 from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request, connect
+from reconciler.adapters.kubernetes.lease import KubernetesLease
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import Compute, EngineArgo, Platform
+from reconciler.core.documents import Compute
 from reconciler.core.errors import Retryable, Terminal, TrueupError
+from reconciler.core.platform import EngineArgo, Platform
 from reconciler.planning.compute import pod_patch
 from reconciler.ports import Blob
 from tests.servers.argo_driver import install
@@ -371,19 +374,22 @@ def test_the_platform_and_the_compute_of_the_page_are_accepted() -> None:
 
 
 @pytest.mark.cluster
-def test_the_rights_of_the_page_are_what_is_needed_and_no_more(
+def test_the_rights_in_deploy_are_what_is_needed_and_no_more(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(cluster)
     with cluster.namespace() as namespace:
-        needed = json.loads(json.dumps(documents("apiVersion: v1\nkind: ServiceAccount")))
+        needed = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "trueup-reconciler"}}]
+        for part in ("engine", "lease"):
+            built = cluster.kubectl("kustomize", str(ROOT / "deploy" / part))
+            needed += json.loads(json.dumps(list(YAML(typ="safe").load_all(built))))
         for each in needed:
             each["metadata"]["namespace"] = namespace
             for subject in each.get("subjects", ()):
                 subject["namespace"] = namespace
         cluster.apply(*needed)
         accounts = {each["metadata"]["name"] for each in needed if each["kind"] == "ServiceAccount"}
-        assert accounts == {"trueup", "trueup-train", "trueup-record"}
+        assert accounts == {"trueup-reconciler", "trueup-train", "trueup-record"}
         used = {
             template["serviceAccountName"]
             for path in RENDERED.glob("*.yaml")
@@ -391,10 +397,13 @@ def test_the_rights_of_the_page_are_what_is_needed_and_no_more(
             if "container" in template
         }
         assert used == {"trueup-train", "trueup-record"}
-        own = cluster.kubeconfig_of(cluster.token(namespace, "trueup"), tmp_path / "trueup.kubeconfig")
+        own = cluster.kubeconfig_of(
+            cluster.token(namespace, "trueup-reconciler"), tmp_path / "trueup.kubeconfig"
+        )
         monkeypatch.setenv("KUBECONFIG", str(own))
         engine = ArgoEngine(connect(), namespace, source=Templates(), repository="https://git.example/x.git")  # type: ignore[arg-type]
-        assert submit(engine)
+        with KubernetesLease(connect(), namespace, lambda: datetime.now(UTC)).hold():
+            assert submit(engine)
         assert submit(engine) is False
         pod = {
             "apiVersion": "v1",

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +28,8 @@ from tests.contract import github_requests
 from tests.contract.forge_worlds import BRANCH, MARKER, PIN, propose
 from tests.contract.github_server import APP, BOT, INSTALLATION
 from tests.contract.test_forge_github import PEM
-from tests.servers.emulate import UnavailableError, running
+from tests.servers.emulate import running
+from tests.servers.programs import or_skipped
 
 pytestmark = pytest.mark.forge
 
@@ -69,13 +68,7 @@ _NOTHING = "0" * 40
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with ExitStack() as stack:
-        try:
-            address = stack.enter_context(running(tmp_path_factory.mktemp("emulate"), SEED))
-        except UnavailableError as unavailable:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(str(unavailable))
+    with or_skipped(running(tmp_path_factory.mktemp("emulate"), SEED)) as address:
         yield address
 
 

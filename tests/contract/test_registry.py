@@ -20,6 +20,7 @@ from reconciler.adapters.mlflow_registry import MAX_EVIDENCE, MlflowRegistry
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.observed import RegistrySweep
 from tests.servers.mlflow import mlflow_server, postgresql
+from tests.servers.programs import or_skipped
 
 pytest.importorskip("mlflow")
 
@@ -79,7 +80,7 @@ def place(
         return
     with ExitStack() as stack:
         if request.param == "postgresql":
-            uri = stack.enter_context(postgresql(folder / "database"))
+            uri = stack.enter_context(or_skipped(postgresql()))
         address = stack.enter_context(mlflow_server(uri, artifacts, folder / "server.log"))
         client = MlflowClient(address, address)
         yield Place(address, client, client.create_experiment("contract"), uri)

@@ -141,20 +141,28 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
         assert anchor in anchors(target)
 
 
-# --- YAML in install.md -----------------------------------------------------------------------------------
+# --- YAML -------------------------------------------------------------------------------------------------
 
 INSTALL = ROOT / "docs/install.md"
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", INSTALL.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    """The fenced YAML that is whole documents, not a part of one."""
+    found = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block for block in found if block.startswith("apiVersion:")]
 
 
 def kind_in(block: str) -> str:
     return str(YAML(typ="safe", pure=True).load(block)["kind"])
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)), ids=map(kind_in, BLOCKS))
-def test_a_document_to_install_is_valid(number: int) -> None:
+BLOCKS = [(name(page), block) for page in PAGES for block in blocks(page)]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page}: {kind_in(block)}" for page, block in BLOCKS])
+def test_a_shown_document_is_valid(page: str, block: str) -> None:
     """One of ours is what `reconcile validate` takes; any other is in deploy/, whose tests read it."""
-    document = read(BLOCKS[number].encode(), "docs/install.md")
+    document = read(block.encode(), page)
     if document.value["apiVersion"] == "trueup.dev/v1":
         kind = KINDS[document.value["kind"]].type
         assert isinstance(validate(kind, document), kind)
@@ -172,7 +180,7 @@ def test_the_documents_to_install_are_a_repository(tmp_path: Path) -> None:
     for part in ("policies", "workflows/rendered", "models/digits"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.csv"))
     written: set[Path] = set()
-    for block in BLOCKS:
+    for block in blocks(INSTALL):
         document = YAML(typ="safe", pure=True).load(block)
         places = {
             "Platform": "environments/platform.yaml",

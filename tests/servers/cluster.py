@@ -1,12 +1,8 @@
 """A real Kubernetes control plane for tests, with Argo Rollouts, and with kwok in place of machines.
 
-tests/conftest.py calls it. Continuous integration builds it while quick tests run:
-
-    python -m tests.servers.cluster build
-
-kwok says of every pod that it runs and is ready, at once, unless it is annotated ``trueup.test/ready: "no"``
-(kwok.yaml). Everything listens on fixed ports, one of them on all interfaces, so it only starts in a network
-namespace of its own (``make test-cluster``). Versions are those of tools/cluster/go.mod. Others can be named:
+tests/conftest.py calls it. kwok says of every pod that it runs and is ready, at once, unless it is annotated
+``trueup.test/ready: "no"`` (kwok.yaml). Ports are fixed, one of them on all interfaces, so it only starts in a
+network namespace of its own (``make test-cluster``). Versions are those of tools/cluster; others can be named:
 
 - ``KUBEBUILDER_ASSETS``: a folder with etcd, kube-apiserver, kubectl, ...; what it lacks is ours
 - ``TRUEUP_TEST_KUBECONFIG``: a whole other cluster on this machine, its current context, with Rollouts and with
@@ -17,26 +13,23 @@ namespace of its own (``make test-cluster``). Versions are those of tools/cluste
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
+
+from tests.servers import programs
+from tests.servers.programs import Process, UnavailableError, alone, answers, make, run, until
 
 TOOLS = Path(__file__).parent / "tools" / "cluster"
 STAGES = Path(__file__).parent / "kwok.yaml"
@@ -53,14 +46,9 @@ PACKAGES = {
     "rollouts-controller": f"{ROLLOUTS}/cmd/rollouts-controller",
 }
 SERVER = "https://127.0.0.1:6443"
-PATIENCE = 90.0
 READY = "trueup.test/ready"
 LOG_LINES = "serving\nready\n"
 """What every container of the fake nodes has printed."""
-
-
-class UnavailableError(Exception):
-    """There is no cluster for tests on this machine; the message says what is missing."""
 
 
 class Cluster(NamedTuple):
@@ -68,11 +56,11 @@ class Cluster(NamedTuple):
 
     kubeconfig: Path
     command: str
-    processes: dict[str, subprocess.Popen[bytes]]
+    processes: dict[str, Process]
     """Empty for a cluster that is not ours."""
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        return _run([self.command, "--kubeconfig", str(self.kubeconfig), *arguments], stdin=stdin)
+        return run([self.command, "--kubeconfig", str(self.kubeconfig), *arguments], stdin=stdin)
 
     def get(self, *arguments: str) -> dict[str, Any]:
         found = json.loads(self.kubectl("get", "--output=json", *arguments))
@@ -112,19 +100,8 @@ class Cluster(NamedTuple):
         """While one of the servers does nothing, without noticing."""
         if process not in self.processes:
             pytest.skip(f"{process} is not ours to stop")
-        self.processes[process].send_signal(signal.SIGSTOP)
-        try:
+        with self.processes[process].paused():
             yield
-        finally:
-            self.processes[process].send_signal(signal.SIGCONT)
-
-
-def until(wanted: Callable[[], Any], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while not wanted():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"did not happen within {patience} seconds")
-        time.sleep(0.05)
 
 
 # --- binaries ---------------------------------------------------------------------------------------------
@@ -132,9 +109,7 @@ def until(wanted: Callable[[], Any], patience: float = PATIENCE) -> None:
 
 def cached() -> Path:
     """The folder of this version."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    chosen = os.environ.get("TRUEUP_TEST_CACHE") or Path(caches) / "trueup-tests"
-    return Path(chosen).absolute() / f"cluster-{_version()}"
+    return programs.cached(f"cluster-{_version()}")
 
 
 def binary(name: str) -> Path:
@@ -145,10 +120,8 @@ def binary(name: str) -> Path:
 def build() -> Path:
     """:func:`cached` with everything in it. Minutes the first time; who comes second waits for the first."""
     folder = cached()
-    folder.mkdir(parents=True, exist_ok=True)
     stamp = f"-X k8s.io/component-base/version.gitVersion=v{_version()}"  # nodes and clients compare versions
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder):
         for name, package in PACKAGES.items():
             if not binary(name).exists():
                 flags = f"-s -w {stamp}" if package.startswith(KUBERNETES) else "-s -w"
@@ -183,24 +156,12 @@ def _version() -> str:
 
 
 def _go(*command: str, **environment: str) -> str:
-    if not shutil.which("go"):
-        raise UnavailableError("Go is needed to build a Kubernetes control plane: https://go.dev/doc/install")
     # Rollouts asks for a newer Go than distributions have; Go fetches it like a module.
     settings = {"GOTOOLCHAIN": "go1.27.3", "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"} | environment
     if "GOBIN" not in environment:
         settings["GOFLAGS"] += " -mod=readonly"
-    done = subprocess.run(
-        ["go", *command],
-        cwd=TOOLS,
-        env={**os.environ, **settings},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UnavailableError(f"go {command[0]} failed: {done.stderr.strip()[-1000:]}")
-    return done.stdout
+    needs = "Go is needed to build a Kubernetes control plane: https://go.dev/doc/install"
+    return make(["go", *command], needs=needs, cwd=TOOLS, env={**os.environ, **settings})
 
 
 # --- running ----------------------------------------------------------------------------------------------
@@ -222,51 +183,26 @@ def running(folder: Path) -> Iterator[Cluster]:
     build()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        servers = _Servers(folder)
-        stack.callback(servers.stop)
+        servers = _Servers(folder, stack)
         _certificates(folder)
         yield _start(folder, servers)
 
 
 class _Servers:
-    """The processes of one cluster, each with a log in its folder."""
+    """The processes of one cluster, each with a log in its folder. Who came last is stopped first."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self._stack = folder, stack
+        self.processes: dict[str, Process] = {}
 
-    def start(self, name: str, **flags: str) -> None:
+    def start(self, name: str, **flags: str) -> Process:
         """Start it with --flag=value; an underscore in a flag is a dash."""
         command = [str(binary(name)), *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items())]
         # No variable of this machine decides what a server does, or in whose name.
         environment = {"PATH": os.defpath, "HOME": str(self.folder), "POD_NAMESPACE": "argo-rollouts"}
-        with (self.folder / f"{name}.log").open("w") as log:
-            self.processes[name] = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def until(self, name: str, wanted: Callable[[], Any]) -> None:
-        def is_so() -> bool:
-            if self.processes[name].poll() is not None:
-                said = (self.folder / f"{name}.log").read_text()[-2000:]
-                raise RuntimeError(f"{name} ended: {said}")
-            try:
-                return bool(wanted())
-            except (URLError, OSError, RuntimeError):
-                return False
-
-        until(is_so)
-
-    def stop(self) -> None:
-        """The controllers first, so that nothing is made anew meanwhile."""
-        for process in reversed(self.processes.values()):
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        process = self.processes[name] = Process(command, self.folder / f"{name}.log", env=environment)
+        self._stack.callback(process.stop)
+        return process
 
 
 def _start(folder: Path, servers: _Servers) -> Cluster:
@@ -282,7 +218,7 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         initial_advertise_peer_urls="http://127.0.0.1:2380",
         initial_cluster="default=http://127.0.0.1:2380",
     )
-    servers.start(
+    server = servers.start(
         "kube-apiserver",
         etcd_servers=etcd,
         bind_address="127.0.0.1",
@@ -302,9 +238,7 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         service_account_key_file="accounts.key",
     )
     trusted = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    servers.until(
-        "kube-apiserver", lambda: urlopen(f"{SERVER}/readyz", context=trusted, timeout=5).close() is None
-    )
+    server.until(lambda: answers(f"{SERVER}/readyz", trusted))
     common = {"bind_address": "127.0.0.1", "leader_elect": "false"}
     servers.start(
         "kube-controller-manager",
@@ -330,7 +264,7 @@ def _machines(folder: Path, servers: _Servers, cluster: Cluster) -> None:
     logs = {"logs": [{"logsFile": str(folder / "container.log"), "follow": False}]}
     served = {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterLogs", "metadata": {"name": "logs"}}
     (folder / "kwok.yaml").write_text(f"{STAGES.read_text()}---\n{json.dumps(served | {'spec': logs})}\n")
-    servers.start(
+    kwok = servers.start(
         "kwok",
         kubeconfig="admin.kubeconfig",
         config="kwok.yaml",
@@ -346,9 +280,7 @@ def _machines(folder: Path, servers: _Servers, cluster: Cluster) -> None:
         metadata = {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"type": "kwok"}}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
         cluster.apply(node | {"status": {"capacity": room, "allocatable": room}})
-    servers.until(
-        "kwok", lambda: cluster.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=5s")
-    )
+    kwok.until(lambda: cluster.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=5s"))
 
 
 def _rollouts(folder: Path, servers: _Servers, cluster: Cluster) -> None:
@@ -362,7 +294,7 @@ def _rollouts(folder: Path, servers: _Servers, cluster: Cluster) -> None:
         "create", "clusterrolebinding", name, f"--clusterrole={name}", f"--serviceaccount={name}:{name}"
     )
     cluster.kubeconfig_of(cluster.token(name, name), folder / "rollouts.kubeconfig")
-    servers.start(
+    controller = servers.start(
         "rollouts-controller",
         kubeconfig="rollouts.kubeconfig",
         namespace=name,
@@ -370,8 +302,7 @@ def _rollouts(folder: Path, servers: _Servers, cluster: Cluster) -> None:
         metricsPort="8090",
         healthzPort="8089",
     )
-    ready = "http://127.0.0.1:8089/healthz"
-    servers.until("rollouts-controller", lambda: urlopen(ready, timeout=5).close() is None)
+    controller.until(lambda: answers("http://127.0.0.1:8089/healthz"))
 
 
 def _certificates(folder: Path) -> None:
@@ -445,20 +376,3 @@ def _certificates(folder: Path) -> None:
             "current-context": "test",
         }
         write(f"{file}.kubeconfig", json.dumps(config).encode())
-
-
-def _run(command: list[str], *, stdin: str = "") -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        shown = [Path(command[0]).name, *command[3:]]
-        raise RuntimeError(f"{' '.join(shown)} failed: {done.stdout[-500:]}{done.stderr[-1000:]}")
-    return done.stdout
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["build"]:
-        sys.exit("usage: python -m tests.servers.cluster build")
-    try:
-        sys.stdout.write(f"{build()}\n")
-    except UnavailableError as unavailable:
-        sys.exit(str(unavailable))

@@ -5,48 +5,29 @@ tests/contract/test_forge_emulated.py calls it. It needs node 20 and npm. The ve
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+from tests.servers.programs import alone, answers, cached, free_port, make, started
 
 HERE = Path(__file__).parent / "github"
-PATIENCE = 30.0
 
 
-class UnavailableError(Exception):
-    """It cannot be installed on this machine; the message says what is missing."""
-
-
-def install() -> Path:
-    """The folder with its node_modules. Seconds the first time; who comes second waits for the first."""
+def build() -> Path:
+    """The folder with its node_modules. Seconds the first time."""
     wanted = json.loads((HERE / "package.json").read_text())["dependencies"]["emulate"]
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    chosen = os.environ.get("TRUEUP_TEST_CACHE") or Path(caches) / "trueup-tests"
-    folder = Path(chosen).absolute() / f"emulate-{wanted}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = cached(f"emulate-{wanted}")
+    with alone(folder):
         if not (folder / "installed").exists():
-            if not shutil.which("npm"):
-                raise UnavailableError("node 20 and npm are needed for the GitHub emulator: https://nodejs.org")
             for name in ("package.json", "package-lock.json"):
                 shutil.copyfile(HERE / name, folder / name)
             command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(
-                command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise UnavailableError(f"npm ci failed: {done.stderr.strip()[-1000:]}")
+            needs = "node 20 and npm are needed for the GitHub emulator: https://nodejs.org"
+            make(command, needs=needs, cwd=folder)
             (folder / "installed").touch()
     return folder
 
@@ -54,32 +35,11 @@ def install() -> Path:
 @contextmanager
 def running(folder: Path, seed: Mapping[str, Any]) -> Iterator[str]:
     """Its address while it runs. ``seed`` are its tokens, accounts, repositories and Apps."""
-    program = install() / "node_modules/emulate/dist/index.js"
+    program, port = build() / "node_modules/emulate/dist/index.js", free_port()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "seed.json").write_text(json.dumps(seed))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = ["node", "--import", str(HERE / "loopback.mjs"), str(program), "start", "--service", "github"]
     command += ["--port", str(port), "--seed", str(folder / "seed.json")]
     url = f"http://127.0.0.1:{port}"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            _until_ready(process, url, folder / "log")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-
-
-def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(url, timeout=1)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"the emulator did not start: {log.read_text()[-1000:]}")
+    with started(command, folder / "log", lambda: answers(f"{url}/meta")):
+        yield url

@@ -1,31 +1,26 @@
 """A real Gitea for tests: built once from its own sources, started on this machine's loopback, stopped again.
 
-tests/conftest.py and `make demo FORGE=gitea` call it. Continuous integration builds it while quick tests run:
-
-    python -m tests.servers.gitea build
-
-It needs Go and a C compiler to be built, and nothing to run. The version is the one in tools/gitea/go.mod.
+tests/conftest.py and `make demo FORGE=gitea` call it. It needs Go and a C compiler to be built, and nothing to
+run. The version is the one in tools/gitea/go.mod.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import re
 import secrets
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
+
+from tests.servers import programs
+from tests.servers.programs import alone, answers, free_port, make, run, started
 
 MODULE = "code.gitea.io/gitea"
 TOOLS = Path(__file__).parent / "tools" / "gitea"
@@ -34,11 +29,6 @@ SHOWN = ("templates", "options", "public")
 """Folders of the sources that a running Gitea reads."""
 BROWSER_TOOLS = ("node@22.23.3", "pnpm@10.33.0")
 """What makes the pages' style sheets; Gitea's own lock names the rest."""
-PATIENCE = 60.0
-
-
-class UnavailableError(Exception):
-    """Gitea cannot be built on this machine; the message says what is missing."""
 
 
 class Gitea(NamedTuple):
@@ -69,29 +59,28 @@ class Gitea(NamedTuple):
 
 def cached() -> Path:
     """The folder of this version: ``gitea``, and ``static`` with what it reads."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    chosen = os.environ.get("TRUEUP_TEST_CACHE") or Path(caches) / "trueup-tests"
     found = re.search(rf"^require {MODULE} v(\S+)$", (TOOLS / "go.mod").read_text(), re.MULTILINE)
     assert found, "go.mod names no version"
-    return Path(chosen).absolute() / f"gitea-{found[1]}"
+    return programs.cached(f"gitea-{found[1]}")
 
 
 def build() -> Path:
     """:func:`cached` with everything in it. Minutes the first time; who comes second waits for the first."""
     folder = cached()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder):
         if not (folder / "static").exists():
-            sources = Path(_go("list", "-m", "-f", "{{.Dir}}", MODULE, first=("mod", "download", MODULE)))
+            sources = _sources()
             unfinished = folder / "static.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
             for name in SHOWN:
                 shutil.copytree(sources / name, unfinished / name, copy_function=shutil.copyfile)
             unfinished.rename(folder / "static")
         if not (folder / "gitea").exists():
-            if not shutil.which(os.environ.get("CC", "gcc")):
-                raise UnavailableError("a C compiler is needed to build Gitea: apt-get install gcc libc6-dev")
+            compiler = os.environ.get("CC", "gcc")
+            make(
+                [compiler, "--version"],
+                needs="a C compiler is needed to build Gitea: apt-get install gcc libc6-dev",
+            )
             _go("build", *BUILD, "-o", str(folder / "gitea.unfinished"), MODULE)
             (folder / "gitea.unfinished").rename(folder / "gitea")
     return folder
@@ -109,12 +98,12 @@ def dress() -> bool:
         return False
     with tempfile.TemporaryDirectory() as scratch:
         sources, tools = Path(scratch) / "gitea", Path(scratch) / "tools"
-        shutil.copytree(_go("list", "-m", "-f", "{{.Dir}}", MODULE), sources, copy_function=shutil.copyfile)
+        shutil.copytree(_sources(), sources, copy_function=shutil.copyfile)
         tools.mkdir()
-        _run(["npm", "install", "--no-save", "--prefix", str(tools), *BROWSER_TOOLS])
+        run(["npm", "install", "--no-save", "--prefix", str(tools), *BROWSER_TOOLS])
         env = {**os.environ, "PATH": f"{tools}/node_modules/.bin{os.pathsep}{os.environ['PATH']}", "CI": "true"}
-        _run(["pnpm", "install", "--frozen-lockfile", "--ignore-scripts"], cwd=sources, env=env)
-        _run(["pnpm", "exec", "vite", "build"], cwd=sources, env=env | {"ENABLE_SOURCEMAP": "false"})
+        run(["pnpm", "install", "--frozen-lockfile", "--ignore-scripts"], cwd=sources, env=env)
+        run(["pnpm", "exec", "vite", "build"], cwd=sources, env=env | {"ENABLE_SOURCEMAP": "false"})
         made = sources / "public" / "assets"
         for name in ("js", "css", "fonts", ".vite"):  # the last one is what Gitea looks for
             if (made / name).exists():
@@ -122,92 +111,34 @@ def dress() -> bool:
     return True
 
 
-def _go(*command: str, first: tuple[str, ...] = ()) -> str:
-    if not shutil.which("go"):
-        raise UnavailableError("Go is needed to build Gitea: https://go.dev/doc/install")
-    if first:
-        _go(*first)
-    done = subprocess.run(
-        ["go", *command],
-        cwd=TOOLS,
-        env={**os.environ, "CGO_ENABLED": "1", "GOFLAGS": "-mod=readonly"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UnavailableError(f"go {command[0]} failed: {done.stderr.strip()[-1000:]}")
-    return done.stdout.strip()
+def _sources() -> Path:
+    _go("mod", "download", MODULE)
+    return Path(_go("list", "-m", "-f", "{{.Dir}}", MODULE))
+
+
+def _go(*command: str) -> str:
+    environment = {**os.environ, "CGO_ENABLED": "1", "GOFLAGS": "-mod=readonly"}
+    needs = "Go is needed to build Gitea: https://go.dev/doc/install"
+    return make(["go", *command], needs=needs, cwd=TOOLS, env=environment).strip()
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Gitea]:
     """A new Gitea with everything it writes in ``folder``, which must be empty or not there yet."""
-    binary, port = build() / "gitea", _free_port()
+    binary, port = build() / "gitea", free_port()
     url = f"http://127.0.0.1:{port}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "app.ini"
     settings.write_text(_settings(folder, url, port))
     command = [str(binary), "--config", str(settings)]
-    log = (folder / "gitea.log").open("w")
-    with log:
-        _run(command, "migrate")
-        made = _run(
-            [
-                *command,
-                "admin",
-                "user",
-                "create",
-                "--username",
-                "root",
-                "--password",
-                secrets.token_urlsafe(16),
-            ],
-            *("--email", "root@example.org", "--admin", "--must-change-password=false"),
-            *("--access-token", "--access-token-scopes", "all"),
-        )
-        token = re.search(r"\b[0-9a-f]{40}\b", made)
-        assert token, "Gitea made no token"
-        process = subprocess.Popen(
-            [*command, "web"], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        try:
-            _until_ready(process, url, folder / "gitea.log")
-            yield Gitea(url, token[0], secrets.token_urlsafe(9))
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _run(command: list[str], *arguments: str, **how: Any) -> str:
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, **how)
-    if done.returncode:
-        said = f"{done.stdout}{done.stderr}".strip()[-1000:]
-        raise RuntimeError(f"{Path(command[0]).name} failed: {said}")
-    return done.stdout
-
-
-def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/api/v1/version", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise RuntimeError(f"Gitea did not start: {log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    run([*command, "migrate"])
+    person = ("--username", "root", "--password", secrets.token_urlsafe(16), "--email", "root@example.org")
+    rights = ("--admin", "--must-change-password=false", "--access-token", "--access-token-scopes", "all")
+    token = re.search(r"\b[0-9a-f]{40}\b", run([*command, "admin", "user", "create", *person, *rights]))
+    assert token, "Gitea made no token"
+    ready = f"{url}/api/v1/version"
+    with started([*command, "web"], folder / "gitea.log", lambda: answers(ready)):
+        yield Gitea(url, token[0], secrets.token_urlsafe(9))
 
 
 def _settings(folder: Path, url: str, port: int) -> str:
@@ -257,12 +188,3 @@ ENABLED = false
 [webhook]
 ALLOWED_HOST_LIST = loopback
 """
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["build"]:
-        sys.exit("usage: python -m tests.servers.gitea build")
-    try:
-        print(build())
-    except UnavailableError as unavailable:
-        sys.exit(str(unavailable))

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import bootstrap
 from reconciler.adapters.forges.gitea import GiteaForge
-from reconciler.bootstrap import Repository
-from reconciler.core.documents import ForgeGitea, ForgeGitHub, Secret
+from reconciler.bootstrap.forges import (
+    by_token,
+    connect_as_person,
+    connect_forge,
+    embedded_forge,
+    identity,
+    remote_forge,
+)
+from reconciler.bootstrap.process import PERSONS_TOKEN, secret
+from reconciler.bootstrap.repository import Repository, open_repository
+from reconciler.bootstrap.sources import folder_source, forge_of_origin, platform_here
 from reconciler.core.errors import Terminal
+from reconciler.core.platform import ForgeGitea, ForgeGitHub, Secret
 
 FORGE = ForgeGitea(
     type="gitea", url="https://git.example", repository="ml/models", token=Secret(env="FORGE_TOKEN")
@@ -47,7 +56,7 @@ def test_a_secret_is_read_at_each_use(tmp_path: Path, monkeypatch: pytest.Monkey
     for value in ("one", "two"):
         (tmp_path / "token").write_text(f"{value}\n")
         monkeypatch.setenv("FORGE_TOKEN", value)
-        assert bootstrap.secret(place) == bootstrap.secret(Secret(env="FORGE_TOKEN")) == value
+        assert secret(place) == secret(Secret(env="FORGE_TOKEN")) == value
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
@@ -55,14 +64,14 @@ def test_a_file_without_a_secret(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     with pytest.raises(Terminal, match=r"the secret /.*token (is empty|cannot be read: .*)\. hint: mount it"):
-        bootstrap.secret(Secret(file=str(tmp_path / "token")))
+        secret(Secret(file=str(tmp_path / "token")))
 
 
 @pytest.mark.parametrize("value", ["", "  "])
 def test_a_variable_without_a_secret(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FORGE_TOKEN", value)
     with pytest.raises(Terminal, match=r"the secret \$FORGE_TOKEN is not set\. hint: export FORGE_TOKEN"):
-        bootstrap.connect_forge(Repository(None, "https://git.example/ml/models", ""), FORGE, clock)
+        connect_forge(Repository(None, "https://git.example/ml/models", ""), FORGE, clock)
 
 
 # --- the forge --------------------------------------------------------------------------------------------
@@ -70,7 +79,7 @@ def test_a_variable_without_a_secret(monkeypatch: pytest.MonkeyPatch, value: str
 
 def test_the_platform_names_the_forge(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "git@git.example:ml/models.git", "Ada")
-    forge = bootstrap.connect_forge(repository, FORGE, clock)
+    forge = connect_forge(repository, FORGE, clock)
     assert isinstance(forge, GiteaForge)
     assert (forge.remote, forge.credentials.token()) == ("https://git.example/ml/models.git", "ours")
     assert forge.credentials.token_from == "$FORGE_TOKEN"
@@ -81,9 +90,9 @@ def test_people_act_by_their_own_token_and_never_by_trueups(
 ) -> None:
     repository = Repository(tmp_path, "git@git.example:ml/models.git", "Ada")
     with pytest.raises(Terminal, match=r"the secret \$TRUEUP_TOKEN is not set.*hint: make one in your account"):
-        bootstrap.connect_as_person(repository, FORGE, clock)
+        connect_as_person(repository, FORGE, clock)
     monkeypatch.setenv("TRUEUP_TOKEN", "adas")
-    forge = bootstrap.connect_as_person(repository, FORGE, clock)
+    forge = connect_as_person(repository, FORGE, clock)
     assert isinstance(forge, GiteaForge)
     assert (forge.credentials.token(), forge.credentials.token_from) == ("adas", "$TRUEUP_TOKEN")
 
@@ -110,7 +119,7 @@ def test_people_act_by_their_own_token_and_never_by_trueups(
 )
 def test_the_token_goes_to_the_address_of_its_forge_only(tmp_path: Path, origin: str, ours: bool) -> None:
     platform(tmp_path)
-    forge = bootstrap.forge_of_origin(Repository(tmp_path, origin, ""))
+    forge = forge_of_origin(Repository(tmp_path, origin, ""))
     assert (forge is not None) == ours
     assert forge is None or forge.remote == "https://git.example/ml/models.git"
 
@@ -118,7 +127,7 @@ def test_the_token_goes_to_the_address_of_its_forge_only(tmp_path: Path, origin:
 def test_a_working_tree_that_names_another_forge_gets_no_token(tmp_path: Path) -> None:
     evil = "{type: gitea, url: 'https://evil.example', repository: ml/models, token: {env: FORGE_TOKEN}}"
     platform(tmp_path, evil)
-    assert bootstrap.forge_of_origin(Repository(tmp_path, "https://git.example/ml/models.git", "")) is None
+    assert forge_of_origin(Repository(tmp_path, "https://git.example/ml/models.git", "")) is None
 
 
 def test_who_has_no_secret_of_trueups_fetches_as_themselves(
@@ -127,39 +136,39 @@ def test_who_has_no_secret_of_trueups_fetches_as_themselves(
     platform(tmp_path)
     repository = Repository(tmp_path, "https://git.example/ml/models.git", "Ada")
     monkeypatch.setenv("TRUEUP_TOKEN", "adas")
-    forge = bootstrap.forge_of_origin(repository)
+    forge = forge_of_origin(repository)
     assert forge is not None
     assert forge.credentials.token() == "ours"
     monkeypatch.delenv("FORGE_TOKEN")
-    forge = bootstrap.forge_of_origin(repository)
+    forge = forge_of_origin(repository)
     assert forge is not None
     assert (forge.credentials.token(), forge.credentials.token_from) == ("adas", "$TRUEUP_TOKEN")
     monkeypatch.delenv("TRUEUP_TOKEN")
-    assert bootstrap.forge_of_origin(repository) is None
+    assert forge_of_origin(repository) is None
 
 
 def test_an_app_is_replaced_by_a_persons_token() -> None:
     app = {"id": 1, "installation": 2, "privateKey": {"file": "/run/key"}}
     named = ForgeGitHub.model_validate({"type": "github", "repository": "ml/models", "app": app})
-    assert bootstrap._identity(named) == Secret(file="/run/key")
-    theirs = bootstrap._by_token(named, bootstrap.PERSONS_TOKEN)
+    assert identity(named) == Secret(file="/run/key")
+    theirs = by_token(named, PERSONS_TOKEN)
     assert isinstance(theirs, ForgeGitHub)
-    assert (theirs.app, theirs.token) == (None, bootstrap.PERSONS_TOKEN)
-    assert bootstrap._identity(theirs) == bootstrap.PERSONS_TOKEN
+    assert (theirs.app, theirs.token) == (None, PERSONS_TOKEN)
+    assert identity(theirs) == PERSONS_TOKEN
 
 
 def test_github_is_connected_as_an_app_and_by_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     app = {"id": 1, "installation": 2, "privateKey": {"env": "APP_KEY"}}
     as_app = ForgeGitHub.model_validate({"type": "github", "repository": "ml/models", "app": app})
     with pytest.raises(Terminal, match=r"the secret \$APP_KEY is not set"):
-        bootstrap.remote_forge(as_app)
+        remote_forge(as_app)
     monkeypatch.setenv("APP_KEY", "no key, and nothing is asked of it yet")
-    forge = bootstrap.remote_forge(as_app)
+    forge = remote_forge(as_app)
     assert (forge.remote, forge.credentials.token_from) == ("https://github.com/ml/models.git", "$APP_KEY")
     with pytest.raises(Terminal, match=r"\$APP_KEY holds no private key of an App"):
         forge.credentials.token()
     monkeypatch.setenv("TRUEUP_TOKEN", "adas")
-    person = bootstrap.remote_forge(bootstrap._by_token(as_app, bootstrap.PERSONS_TOKEN))
+    person = remote_forge(by_token(as_app, PERSONS_TOKEN))
     assert person.credentials.token() == "adas"
 
 
@@ -171,15 +180,15 @@ def test_a_named_platform_comes_before_the_working_trees(
 ) -> None:
     platform(tmp_path, "{type: embedded}")
     repository = Repository(tmp_path, "https://git.example/ml/models.git", "")
-    assert bootstrap.forge_of_origin(repository) is None
+    assert forge_of_origin(repository) is None
     monkeypatch.setenv("TRUEUP_PLATFORM", str(platform(tmp_path, name="mounted.yaml")))
-    assert bootstrap.forge_of_origin(repository) is not None
-    assert bootstrap.forge_of_origin(repository._replace(clone=None)) is not None
+    assert forge_of_origin(repository) is not None
+    assert forge_of_origin(repository._replace(clone=None)) is not None
 
 
 def test_without_any_platform_git_fetches_as_it_is_set_up(tmp_path: Path) -> None:
     for clone in (None, tmp_path):
-        assert bootstrap.forge_of_origin(Repository(clone, "https://git.example/ml/models.git", "")) is None
+        assert forge_of_origin(Repository(clone, "https://git.example/ml/models.git", "")) is None
 
 
 def test_a_link_in_the_working_tree_is_not_followed(tmp_path: Path) -> None:
@@ -187,13 +196,13 @@ def test_a_link_in_the_working_tree_is_not_followed(tmp_path: Path) -> None:
     link = platform(tmp_path)
     link.unlink()
     link.symlink_to(tmp_path / "secret")
-    assert bootstrap.platform_here(Repository(tmp_path, "https://git.example/ml/models.git", "")) is None
+    assert platform_here(Repository(tmp_path, "https://git.example/ml/models.git", "")) is None
 
 
 def test_an_origin_with_a_password_is_not_shown(tmp_path: Path) -> None:
     repository = Repository(tmp_path, "https://ci:planted-secret@git.example/ml/models.git", "")
     with pytest.raises(Terminal, match=r"no repository on this machine: https://git\.example/ml") as told:
-        bootstrap.embedded_forge(repository, clock)
+        embedded_forge(repository, clock)
     assert "planted-secret" not in str(told.value)
 
 
@@ -212,7 +221,7 @@ def test_a_named_platform_that_is_wrong(
         (tmp_path / "platform.yaml").write_text(content)
     monkeypatch.setenv("TRUEUP_PLATFORM", str(tmp_path / "platform.yaml"))
     with pytest.raises(Terminal, match=told):
-        bootstrap.forge_of_origin(Repository(None, "https://git.example/ml/models.git", ""))
+        forge_of_origin(Repository(None, "https://git.example/ml/models.git", ""))
 
 
 # --- without a clone --------------------------------------------------------------------------------------
@@ -220,10 +229,10 @@ def test_a_named_platform_that_is_wrong(
 
 def test_a_repository_by_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUEUP_REPOSITORY", "https://git.example/ml/models.git")
-    repository = bootstrap.open_repository(tmp_path)
+    repository = open_repository(tmp_path)
     assert (repository.clone, repository.origin) == (None, "https://git.example/ml/models.git")
     with pytest.raises(Terminal, match=r"needs a clone.* hint: run it in a clone"):
-        bootstrap.folder_source(repository)
+        folder_source(repository)
     with pytest.raises(Terminal, match="hint: set TRUEUP_HOME"):
         _ = repository.home
     monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))

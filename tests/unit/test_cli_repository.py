@@ -477,8 +477,9 @@ def test_a_registry_whose_variable_is_not_set(
 
 
 def test_steps_get_no_secret_of_the_shell(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler.bootstrap import open_repository, step_environment
-    from reconciler.core.documents import Platform
+    from reconciler.bootstrap.clusters import step_environment
+    from reconciler.bootstrap.repository import open_repository
+    from reconciler.core.platform import Platform
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
     environment = step_environment(open_repository(clone.root), Platform(kind="Platform"))

@@ -14,10 +14,11 @@ from reconciler.cli.main import run
 from reconciler.cli.session import Session
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Environment, Platform
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.observed import Gap, Observed, Swept
 from reconciler.core.plan import Hold, MoveAlias, Outcome, Plan
+from reconciler.core.platform import Platform
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STAGING = Subject(environment="staging", model="digits")

@@ -9,8 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.core.base import Subject
-from reconciler.core.documents import Compute, EngineArgo, EngineEmbedded, Model
+from reconciler.core.documents import Compute, Model
 from reconciler.core.plan import SubmitWorkflow
+from reconciler.core.platform import EngineArgo, EngineEmbedded
 from reconciler.core.references import Documents, check
 from reconciler.planning.compute import CHECKPOINT_PATH, CHECKPOINTS, pod_patch
 from reconciler.planning.training import plan_training

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.core.documents import Platform, rendered_folder
+from reconciler.core.documents import rendered_folder
+from reconciler.core.platform import Platform
 from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from reconciler.planning.renderers import RENDERERS
 from tests.kubernetes_types import complaints
+from tests.servers.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -184,7 +186,15 @@ def test_it_may_run_workflows_and_hold_its_lease() -> None:
     workflows = {("argoproj.io", "workflows", verb) for verb in ("create", "delete", "get", "list", "patch")}
     assert rights("engine/reconciler.yaml") == workflows | {("", "pods", "list"), ("", "pods/log", "get")}
     leases = {("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")}
-    assert rights("serving/lease/") == leases
+    assert rights("lease/") == leases
+
+
+def test_its_lease_is_where_it_looks_for_it() -> None:
+    """Beside the workflows, as bootstrap.connect_lease has it."""
+    holders = [
+        i for i in ITEMS if i.path.startswith("example/") and "../../lease" in i.item.get("resources", ())
+    ]
+    assert [i.item["namespace"] for i in holders] == [only("Platform")["engine"]["namespace"]]
 
 
 def test_steps_may_only_report() -> None:
@@ -275,17 +285,9 @@ def test_argo_cd_leaves_weights_and_scales_to_who_sets_them() -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("folder", ["example", "argocd"])
-def test_kustomize_builds_it(folder: str) -> None:
-    kubectl = next(
-        (str(p) for p in (Path.home() / ".cache/trueup-tests").glob("cluster-*/kubectl")),
-        shutil.which("kubectl"),
-    )
-    if kubectl is None:
-        pytest.skip("there is no kubectl")
-    command = [kubectl, "kustomize", str(DEPLOY / folder)]
-    built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    made = list(YAML(typ="safe", pure=True).load_all(built))
+def test_kustomize_builds_it(cluster: Cluster) -> None:
+    built = [cluster.kubectl("kustomize", str(DEPLOY / folder)) for folder in ("example", "argocd")]
+    made = [item for text in built for item in YAML(typ="safe", pure=True).load_all(text)]
     homeless = [m["kind"] for m in made if m["kind"] != "Namespace" and "namespace" not in m["metadata"]]
     assert homeless == []
     bindings = [m for m in made if m["kind"] == "RoleBinding"]

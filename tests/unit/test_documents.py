@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from reconciler.core import base
-from reconciler.core.documents import KINDS, Document
+from reconciler.core.base import Document
+from reconciler.core.documents import KINDS
 
 CODE = Path(__file__).parents[2] / "reconciler"
 FOR_PEOPLE = {"Model.owner", "Model.description", "Admission.judged_at"}

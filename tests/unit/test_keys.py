@@ -21,12 +21,12 @@ from reconciler.core.documents import (
     External,
     Model,
     Pin,
-    Platform,
     Rejected,
     Release,
     VerifiedPin,
 )
 from reconciler.core.evidence import CATALOGUE
+from reconciler.core.platform import Platform
 from reconciler.core.serving import Serving, ServingSnapshot
 from reconciler.planning.judge import Case, case_of
 from tests.stories.build import HERE, Story, digest_of_version, instant

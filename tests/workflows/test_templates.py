@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.core.argo import parse_expression
-from reconciler.core.documents import Images
 from reconciler.core.evidence import CATALOGUE
+from reconciler.core.platform import Images
 from workflows.steps.main import STEPS, parser
 from workflows.templates.__main__ import RENDERED, main, render
 

@@ -37,7 +37,7 @@ from hera.workflows.models import (
     ValueFrom,
 )
 
-from reconciler.core.documents import Images
+from reconciler.core.platform import Images
 
 ROOT = "/trueup"
 SOURCE = f"{ROOT}/src"

@@ -26,7 +26,6 @@ from reconciler.core.observed import ANNOTATION_RELEASE, Application, Health
 
 POD_HASH = "rollouts-pod-template-hash"
 _UNSEEN = "its controller has not seen it yet"
-_REVISION = ".kubernetes.io/revision"
 _MESSAGE = 500
 _FAILING = ("Failed", "Error", "Inconclusive")
 
