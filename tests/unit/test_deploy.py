@@ -184,7 +184,15 @@ def test_it_may_run_workflows_and_hold_its_lease() -> None:
     workflows = {("argoproj.io", "workflows", verb) for verb in ("create", "delete", "get", "list", "patch")}
     assert rights("engine/reconciler.yaml") == workflows | {("", "pods", "list"), ("", "pods/log", "get")}
     leases = {("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")}
-    assert rights("serving/lease/") == leases
+    assert rights("lease/") == leases
+
+
+def test_its_lease_is_where_it_looks_for_it() -> None:
+    """Beside the workflows, as bootstrap.connect_lease has it."""
+    holders = [
+        i for i in ITEMS if i.path.startswith("example/") and "../../lease" in i.item.get("resources", ())
+    ]
+    assert [i.item["namespace"] for i in holders] == [only("Platform")["engine"]["namespace"]]
 
 
 def test_steps_may_only_report() -> None:
