@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test test-forge test-cluster check generate lock locks clean
+.PHONY: help setup demo walkthrough pictures test test-forge test-cluster test-platform check generate lock locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -74,6 +74,13 @@ test-cluster: setup  ## Run the tests that need a Kubernetes control plane (buil
 	@isolated=$$(test $$(id -u) -ne 0 || echo unshare --net); \
 	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
 	  $(BIN)/python -m pytest -m cluster tests $(TESTS)
+
+test-platform: setup  ## Tell the whole story on all the real servers at once (those of both, and PostgreSQL; about 6 minutes)
+	@{ $(BIN)/python -m tests.servers.gitea build && $(BIN)/python -m tests.servers.cluster build; } \
+	  || test "$${CI-}" != true
+	@isolated=$$(test $$(id -u) -ne 0 || echo unshare --net); \
+	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
+	  $(BIN)/python -m pytest -m platform tests $(TESTS)
 
 check: setup  ## Format, lint, types, layers, workflows, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .
