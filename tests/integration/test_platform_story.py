@@ -79,7 +79,7 @@ def better_version(stage: Stage) -> None:
     assert re.search(r"stop-workflow +train-digits-\S+ +done", stage.tick())
     stage.until(r"mark-version +digits version 2: trueup\.verified\.staging +done")
     body = stage.pull_request(PROMOTE.format("staging"))["body"]
-    assert re.search(r"not-worse .*\| 0\.9\d+ .*\| 0\.9\d+ ", body), body
+    assert re.search(r"`not-worse`.*\| \[[+-][0-9.]+, [+-][0-9.]+\] +\| 800 +\| 0\.9\d+ +\| pass ", body), body
     stage.until(r"hold +awaiting-approval")
     stage.person("Grace", "pr", "approve", str(stage.pull_request(PROMOTE.format("production"))["number"]))
     stage.prometheus.answering.clear()
