@@ -22,7 +22,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reconciler.adapters.kubernetes.argo_engine import WORKFLOW
 from reconciler.adapters.kubernetes.client import connect
+from reconciler.adapters.kubernetes.cluster import WORKLOADS
 from tests.contract.forge_worlds import GiteaWorld, git, soon
 from tests.integration.exposure import Exposure
 from tests.servers import argo_driver, prometheus
@@ -37,6 +39,7 @@ RUNS = "trueup-runs"
 RECONCILER = "system:serviceaccount:trueup:trueup-reconciler"
 ADMISSION = "trueup/admission"
 TICKS = 40
+_, ROLLOUT = WORKLOADS
 QUIET = {"DO_NOT_TRACK": "1", "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "110", "TZ": "UTC", "PYTHONUNBUFFERED": "1"}
 
@@ -64,6 +67,7 @@ class Stage:
         self.said: list[Said] = []
         self.exposure = Exposure()
         self._branches = 0
+        self._client = connect()  # as the administrator
 
     # --- trueup -----------------------------------------------------------------------------------------------
 
@@ -103,8 +107,7 @@ class Stage:
         until(done)
 
     def workflows(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.cluster.get("workflows", "--namespace", RUNS)["items"]
-        return found
+        return self._client.list(WORKFLOW, RUNS)
 
     # --- people -----------------------------------------------------------------------------------------------
 
@@ -168,7 +171,8 @@ class Stage:
 
     def rollout(self) -> dict[str, Any]:
         """Production's, with a status that is of its present spec; else without one."""
-        item = self.cluster.get("rollout", "digits", "--namespace=production")
+        item = self._client.get(ROLLOUT, "production", "digits")
+        assert item is not None, "production has no Rollout"
         status = item.get("status") or {}
         current = str(status.get("observedGeneration")) == str(item["metadata"]["generation"])
         return item | {"status": status if current else {}}

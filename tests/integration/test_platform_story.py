@@ -163,9 +163,13 @@ def retired(stage: Stage) -> None:
     leaves = "environments: []"
     stage.change(MODEL, lambda text: re.sub(r"environments: \[.*\]", leaves, text), "digits is retired")
     stage.until(r"open-pull-request .*done")
-    for environment in ("production", "staging"):
-        number = stage.pull_request(f"trueup/remove/{environment}/digits")["number"]
+    removals = [
+        stage.pull_request(f"trueup/remove/{name}/digits")["number"] for name in ("production", "staging")
+    ]
+    for number in removals:
         stage.person("Grace", "pr", "approve", str(number))
+    stage.until(r"publish-checks .*trueup/admission success +done")
+    for number in removals:
         stage.person("Grace", "pr", "merge", str(number))
     stage.until(r"No changes\.")
     assert aliases(stage) == {}
@@ -182,7 +186,7 @@ def no_secret_came_to_light(stage: Stage) -> None:
     found = {str(said.command): exposure.found(str(said)) for said in stage.said}
     found |= {f"pull request {key}": exposure.found(text) for key, text in proposed(stage).items()}
     found |= {f"in the cluster: {key}": exposure.found(text) for key, text in objects(stage).items()}
-    for folder in ("artifacts", "cache", "database", "persons-cache"):
+    for folder in ("argo", "artifacts", "cache", "database", "persons-cache"):
         for path in (stage.folder / folder).rglob("*"):
             if path.is_file():
                 found[str(path.relative_to(stage.folder))] = exposure.found(path.read_bytes())
