@@ -21,7 +21,8 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test servers test-forge test-cluster check generate lock locks clean
+.PHONY: help setup demo walkthrough pictures test servers test-forge test-cluster test-platform check generate
+.PHONY: lock locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -71,12 +72,16 @@ servers: setup  ## Build what is missing of the real servers for tests (Go, gcc,
 test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
 	@$(BIN)/python -m pytest -m forge tests $(TESTS)
 
-# Its servers listen in a network namespace that ends with the run, so that no other machine can reach them.
+# Servers that listen on every address do so in a network namespace, which no other machine reaches and which ends with the run.
+ISOLATED = $(if $(filter 0,$(shell id -u)),unshare --net sh -c 'ip link set lo up; exec "$$@"' -)
+
 test-cluster: setup  ## Run the tests that need a Kubernetes control plane (builds it once: Go, about 10 minutes; root)
 	@$(BIN)/python -m tests.servers cluster || test "$${CI-}" != true
-	@isolated=$$(test $$(id -u) -ne 0 || echo unshare --net); \
-	$$isolated sh -c 'test $$(id -u) -ne 0 || ip link set lo up; exec "$$@"' - \
-	  $(BIN)/python -m pytest -m cluster tests $(TESTS)
+	@$(ISOLATED) $(BIN)/python -m pytest -m cluster tests $(TESTS)
+
+test-platform: setup  ## Tell the whole story on all the real servers at once (those of both, and PostgreSQL; about 6 minutes)
+	@$(BIN)/python -m tests.servers gitea cluster || test "$${CI-}" != true
+	@$(ISOLATED) $(BIN)/python -m pytest -m platform tests $(TESTS)
 
 check: setup  ## Format, lint, types, layers, workflows, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reconciler.planning.renderers import render
+from tests.servers.prometheus import Prometheus, running
 from tests.unit.test_renderers import CANARY, VARIANTS, canary, environment, release
 
 if TYPE_CHECKING:
@@ -93,40 +91,10 @@ def test_the_shipped_rights_are_enough_and_end_there(
 # --- a canary, judged -------------------------------------------------------------------------------------
 
 
-class Prometheus:
-    """Answers every query with the values that the test says: one vector, whatever is asked for."""
-
-    def __init__(self) -> None:
-        self.values: list[str] = ["0.001"]
-        self.asked: set[str] = set()
-        prometheus = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                prometheus.asked.add(form)
-                result = [{"metric": {}, "value": [0, value]} for value in prometheus.values]
-                data = {"resultType": "vector", "result": result}
-                body = json.dumps({"status": "success", "data": data}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-
 @pytest.fixture
 def prometheus() -> Iterator[Prometheus]:
-    made = Prometheus()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with running() as made:
+        yield made
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ PACKAGES = {
 }
 SERVER = "https://127.0.0.1:6443"
 READY = "trueup.test/ready"
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+"""Who asked for what and with which answer, and nothing of what was in it."""
 LOG_LINES = "serving\nready\n"
 """What every container of the fake nodes has printed."""
 
@@ -58,6 +65,8 @@ class Cluster(NamedTuple):
     command: str
     processes: dict[str, Process]
     """Empty for a cluster that is not ours."""
+    audit: Path | None = None
+    """The API server's audit log, one event a line; none of a cluster that is not ours."""
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         return run([self.command, "--kubeconfig", str(self.kubeconfig), *arguments], stdin=stdin)
@@ -71,6 +80,13 @@ class Cluster(NamedTuple):
         """As an administrator's own server-side apply."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(items))
+
+    def requests(self, user: str) -> list[dict[str, Any]]:
+        """The audit events of everything that ``user`` has asked of the API server, in order."""
+        if self.audit is None:
+            pytest.skip("the audit log of this cluster is not ours to read")
+        events = (json.loads(line) for line in self.audit.read_text().splitlines())
+        return [event for event in events if event["user"]["username"] == user]
 
     @contextmanager
     def namespace(self) -> Iterator[str]:
@@ -207,6 +223,7 @@ class _Servers:
 
 def _start(folder: Path, servers: _Servers) -> Cluster:
     etcd = "http://127.0.0.1:2379"
+    (folder / "audit.yaml").write_text(json.dumps(AUDIT))
     servers.start(
         "etcd",
         data_dir="etcd",
@@ -224,6 +241,8 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         bind_address="127.0.0.1",
         secure_port="6443",
         advertise_address="127.0.0.1",
+        audit_policy_file="audit.yaml",
+        audit_log_path="audit.log",
         endpoint_reconciler_type="none",  # it refuses to publish a loopback address
         authorization_mode="Node,RBAC",
         service_cluster_ip_range="10.96.0.0/16",
@@ -249,7 +268,8 @@ def _start(folder: Path, servers: _Servers) -> Cluster:
         **common,
     )
     servers.start("kube-scheduler", kubeconfig="scheduler.kubeconfig", **common)
-    cluster = Cluster(folder / "admin.kubeconfig", str(binary("kubectl")), servers.processes)
+    kubectl, audit = str(binary("kubectl")), folder / "audit.log"
+    cluster = Cluster(folder / "admin.kubeconfig", kubectl, servers.processes, audit)
     _machines(folder, servers, cluster)
     _rollouts(folder, servers, cluster)
     until(lambda: "default" in cluster.kubectl("--namespace=default", "get", "serviceaccounts"))
