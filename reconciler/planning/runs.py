@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from reconciler.core.base import Subject
-from reconciler.core.observed import Gap, WorkflowRun
+from reconciler.core.observed import LABEL_MANAGED, Gap, WorkflowRun
 from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.holds import hold
 from reconciler.planning.view import View, attempt_of
@@ -74,7 +74,7 @@ def submission(
         )
     roots = view.desired.roots(subject.model)
     labels = {
-        "app.kubernetes.io/managed-by": "trueup",
+        LABEL_MANAGED: "trueup",
         "trueup.dev/kind": "measure" if measuring else "train",
         "trueup.dev/model": subject.model,
         "trueup.dev/key": key,

@@ -21,7 +21,6 @@ from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from reconciler.planning.renderers import RENDERERS
 from tests.kubernetes_types import complaints
-from tests.servers.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -279,24 +278,6 @@ def test_argo_cd_leaves_weights_and_scales_to_who_sets_them() -> None:
         ("", "Service"),
     }
     assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"]
-
-
-# --- kustomize --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.cluster
-def test_kustomize_builds_it(cluster: Cluster) -> None:
-    built = [cluster.kubectl("kustomize", str(DEPLOY / folder)) for folder in ("example", "argocd")]
-    made = [item for text in built for item in YAML(typ="safe", pure=True).load_all(text)]
-    homeless = [m["kind"] for m in made if m["kind"] != "Namespace" and "namespace" not in m["metadata"]]
-    assert homeless == []
-    bindings = [m for m in made if m["kind"] == "RoleBinding"]
-    accounts = {
-        (m["metadata"]["namespace"], m["metadata"]["name"]) for m in made if m["kind"] == "ServiceAccount"
-    }
-    for binding in bindings:
-        for subject in binding["subjects"]:
-            assert (subject["namespace"], subject["name"]) in accounts
 
 
 # --- images -----------------------------------------------------------------------------------------------

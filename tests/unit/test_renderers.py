@@ -352,7 +352,9 @@ def test_the_arguments_of_the_analysis_are_those_that_the_steps_give() -> None:
 
 
 def metrics() -> dict[str, Any]:
-    return {m["name"]: m for m in rendered(**canary())["analysistemplate.yaml"]["spec"]["metrics"]}
+    found = {m["name"]: m for m in rendered(**canary())["analysistemplate.yaml"]["spec"]["metrics"]}
+    assert found.keys() == {"error-share", "p95-seconds"}
+    return found
 
 
 def evaluated(condition: str, result: list[float]) -> bool:

@@ -1,4 +1,4 @@
-"""What deploy/argocd asks of Argo CD, checked against its own kinds; and what trueup reads of its status.
+"""What deploy/ is built to, what it asks of Argo CD by its own kinds, and what trueup reads of its status.
 
 Nothing syncs here: the real API server has Argo CD's CustomResourceDefinitions, and the test writes a status.
 `make test-cluster` runs these; see tests/servers/cluster.py.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.core.observed import Application
 from tests.servers.cluster import cached, until
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tests.servers.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
-DEPLOY = Path(__file__).parents[2] / "deploy" / "argocd"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 STRICTLY = ("apply", "--server-side", "--validate=strict")
 FORBIDDEN = 'failed to sync: services is forbidden: namespace "other" is not permitted in project "trueup"'
 
@@ -54,8 +55,24 @@ def application(namespace: str, name: str, **status: Any) -> dict[str, Any]:
     } | ({"status": status} if status else {})
 
 
+def test_kustomize_builds_it(cluster: Cluster) -> None:
+    built = [cluster.kubectl("kustomize", str(DEPLOY / folder)) for folder in ("example", "argocd")]
+    made = [item for text in built for item in YAML(typ="safe", pure=True).load_all(text)]
+    homeless = [m["kind"] for m in made if m["kind"] != "Namespace" and "namespace" not in m["metadata"]]
+    assert homeless == []
+    bindings = [m for m in made if m["kind"] == "RoleBinding"]
+    accounts = {
+        (m["metadata"]["namespace"], m["metadata"]["name"]) for m in made if m["kind"] == "ServiceAccount"
+    }
+    for binding in bindings:
+        for subject in binding["subjects"]:
+            assert (subject["namespace"], subject["name"]) in accounts
+
+
 def test_every_field_is_accepted(cluster: Cluster, argocd: str) -> None:
-    built = cluster.kubectl("kustomize", str(DEPLOY)).replace("namespace: argocd", f"namespace: {argocd}")
+    built = cluster.kubectl("kustomize", str(DEPLOY / "argocd")).replace(
+        "namespace: argocd", f"namespace: {argocd}"
+    )
     said = cluster.kubectl(*STRICTLY, "--dry-run=server", "-f", "-", stdin=built)
     assert said.count("serverside-applied (server dry run)") == built.count("---\n") + 1
 
@@ -81,7 +98,7 @@ def test_what_argo_cd_says_is_read_in_one_call(
     people = application(argocd, "other")
     del people["metadata"]["labels"]
     cluster.apply(people)
-    built = cluster.kubectl("kustomize", str(DEPLOY)).split("---\n")
+    built = cluster.kubectl("kustomize", str(DEPLOY / "argocd")).split("---\n")
     rights = [part for part in built if "kind: Role" in part]
     assert len(rights) == 2
     text = "---\n".join(rights).replace("namespace: argocd", f"namespace: {argocd}")
