@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlalchemy import create_engine, inspect, text
+
 from reconciler.adapters.git_source import GitSource
 from reconciler.adapters.kubernetes.argo_engine import WORKFLOW
 from reconciler.adapters.kubernetes.client import connect
@@ -59,9 +61,15 @@ class Stage:
     """``env`` is the whole environment of trueup; ``said`` is all that its commands and people's printed."""
 
     def __init__(
-        self, folder: Path, forge: GiteaWorld, cluster: Cluster, metrics: prometheus.Prometheus
+        self,
+        folder: Path,
+        forge: GiteaWorld,
+        cluster: Cluster,
+        metrics: prometheus.Prometheus,
+        database: str,
     ) -> None:
         self.folder, self.forge, self.cluster, self.prometheus = folder, forge, cluster, metrics
+        self._database = database
         self.env: dict[str, str] = {}
         self.said: list[Said] = []
         self.exposure = Exposure()
@@ -166,6 +174,13 @@ class Stage:
             log.write(f"{datetime.now(UTC):%H:%M:%S} {said}\n")
         return said
 
+    def registered(self) -> Iterator[tuple[str, str]]:
+        """Every row of every table that MLflow has, as text, by the table's name."""
+        with create_engine(self._database).connect() as database:
+            for table in inspect(database).get_table_names():
+                rows = database.execute(text(f'SELECT row_to_json(t)::text FROM "{table}" t'))
+                yield table, "\n".join(row[0] for row in rows)
+
     # --- the cluster ------------------------------------------------------------------------------------------
 
     def rollout(self) -> dict[str, Any]:
@@ -197,12 +212,12 @@ class Stage:
 def platform(folder: Path, gitea: Gitea, cluster: Cluster) -> Iterator[Stage]:
     """A repository with the example model, and everything that its Platform names."""
     with ExitStack() as stack:
-        database = stack.enter_context(postgresql(folder / "database"))
+        database = stack.enter_context(postgresql())
         artifacts, log = str(folder / "artifacts"), folder / "mlflow.log"
         mlflow = stack.enter_context(mlflow_server(database, artifacts, log))
         metrics = stack.enter_context(prometheus.running())
         forge = GiteaWorld(folder, gitea, _example(folder))
-        stage = Stage(folder, forge, cluster, metrics)
+        stage = Stage(folder, forge, cluster, metrics, database)
         mounted = {
             "/etc/trueup": folder / "etc",
             "/var/run/secrets/trueup": folder / "secrets",

@@ -185,7 +185,8 @@ def no_secret_came_to_light(stage: Stage) -> None:
     found = {str(said.command): exposure.found(str(said)) for said in stage.said}
     found |= {f"pull request {key}": exposure.found(text) for key, text in proposed(stage).items()}
     found |= {f"in the cluster: {key}": exposure.found(text) for key, text in objects(stage).items()}
-    for folder in ("argo", "artifacts", "cache", "database", "persons-cache"):
+    found |= {f"in the registry: {table}": exposure.found(rows) for table, rows in stage.registered()}
+    for folder in ("argo", "artifacts", "cache", "persons-cache"):
         for path in (stage.folder / folder).rglob("*"):
             if path.is_file():
                 found[str(path.relative_to(stage.folder))] = exposure.found(path.read_bytes())

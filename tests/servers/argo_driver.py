@@ -30,8 +30,7 @@ _OWN_WORDS = ("Step exceeded its deadline", "Stopped with strategy", "invalid sp
 
 def install(cluster: Cluster) -> None:
     """The Workflow kind, once a cluster; it may be there already."""
-    cluster.kubectl("apply", "--server-side", f"--filename={CRD}")
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/workflows.argoproj.io")
+    cluster.install(CRD)
 
 
 class ArgoDriver:

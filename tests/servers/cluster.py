@@ -88,6 +88,19 @@ class Cluster(NamedTuple):
         events = (json.loads(line) for line in self.audit.read_text().splitlines())
         return [event for event in events if event["user"]["username"] == user]
 
+    def install(self, kinds: Path) -> None:
+        """CustomResourceDefinitions, and what else is in that file or folder; they may be there already."""
+        self.kubectl("apply", "--server-side", f"--filename={kinds}")
+
+        def is_known() -> bool:
+            try:
+                self.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=5s")
+            except RuntimeError:  # kubectl does not wait for one that has no status at all yet
+                return False
+            return True
+
+        until(is_known)
+
     @contextmanager
     def namespace(self) -> Iterator[str]:
         """A new namespace in which pods can be made."""
@@ -306,8 +319,7 @@ def _machines(folder: Path, servers: _Servers, cluster: Cluster) -> None:
 def _rollouts(folder: Path, servers: _Servers, cluster: Cluster) -> None:
     """The Argo Rollouts controller under its own account and upstream's rights."""
     name = "argo-rollouts"
-    cluster.kubectl("apply", "--server-side", f"--filename={cached() / 'rollouts'}")
-    cluster.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
+    cluster.install(cached() / "rollouts")
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("--namespace", name, "create", "serviceaccount", name)
     cluster.kubectl(
