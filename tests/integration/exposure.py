@@ -14,11 +14,10 @@ PERIOD = 0.05
 
 
 class Seen(NamedTuple):
-    """A secret by its name, where it was seen, and in which program."""
+    """A secret by its name, and where it was seen: ``$VARIABLE``, or ``the command line of PROGRAM``."""
 
     secret: str
     where: str
-    program: str
 
 
 class Exposure:
@@ -54,18 +53,21 @@ class Exposure:
         while not over.wait(PERIOD):
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # it has ended
-                    command = (process / "cmdline").read_bytes()
-                    program = _program(command.split(b"\0"))
-                    for where, content in (
-                        ("command line", command),
-                        ("environment", (process / "environ").read_bytes()),
-                    ):
-                        self.processes |= {Seen(name, where, program) for name in self.found(content)}
+                    self._see(process)
+
+    def _see(self, process: Path) -> None:
+        command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        for name in self.found(command):
+            self.processes.add(Seen(name, f"the command line of {_program(command)}"))
+        for name in self.found(environment):
+            variables = [each for each in environment.split(b"\0") if name in self.found(each)]
+            for each in variables:
+                self.processes.add(Seen(name, f"${each.partition(b'=')[0].decode(errors='replace')}"))
 
 
-def _program(arguments: list[bytes]) -> str:
+def _program(command: bytes) -> str:
     """The program's name; of a script, the script's, and of a module, the module's."""
-    names = [argument.decode(errors="replace") for argument in arguments if argument]
+    names = [argument.decode(errors="replace") for argument in command.split(b"\0") if argument]
     if not names:
         return ""
     if Path(names[0]).name.startswith("python") and len(names) > 1:

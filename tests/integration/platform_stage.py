@@ -362,9 +362,9 @@ def _environment(cluster: Cluster, mounted: Mapping[str, Path]) -> dict[str, str
     for mount in container["volumeMounts"]:
         volume, place = volumes[mount["name"]], mounted[mount["mountPath"]]
         for kind, key in (("configMap", "name"), ("secret", "secretName")):
-            for name, text in (found(kind.lower(), volume[kind][key]) if kind in volume else {}).items():
+            for name, content in (found(kind.lower(), volume[kind][key]) if kind in volume else {}).items():
                 (place / name).touch(0o600)
-                (place / name).write_text(text)
+                (place / name).write_text(content)
     env = dict(PLAIN)
     for entry in container["env"]:
         value = entry.get("value")

@@ -182,7 +182,7 @@ def retired(stage: Stage) -> None:
 def no_secret_came_to_light(stage: Stage) -> None:
     """Not in what was printed, proposed, submitted, applied or registered; in processes only as it must be."""
     exposure = stage.exposure
-    found = {str(said.command): exposure.found(str(said)) for said in stage.said}
+    found = {f"{turn}: {said.command}": exposure.found(str(said)) for turn, said in enumerate(stage.said)}
     found |= {f"pull request {key}": exposure.found(text) for key, text in proposed(stage).items()}
     found |= {f"in the cluster: {key}": exposure.found(text) for key, text in objects(stage).items()}
     found |= {f"in the registry: {table}": exposure.found(rows) for table, rows in stage.registered()}
@@ -192,28 +192,24 @@ def no_secret_came_to_light(stage: Stage) -> None:
                 found[str(path.relative_to(stage.folder))] = exposure.found(path.read_bytes())
     assert len(found) > 100
     assert {place: names for place, names in found.items() if names} == {}
-    seen = exposure.processes
-    assert Seen("MLflow's password", "environment", "reconcile") in seen, "nothing was watched"
-    gits, run = ("git", "git-remote-http"), "reconciler.adapters.embedded.run_workflow"
+    # Git takes a header from a variable that trueup names, and hands it to its own helpers in another one.
+    gits = ("$TRUEUP_SETTING_0", "$GIT_CONFIG_PARAMETERS")
     intended = {
-        "MLflow's password": ("reconcile", *gits, run, "reconcile-step", "reconcile-server"),
+        "MLflow's password": ("$MLFLOW_TRACKING_PASSWORD",),
         "trueup's token": gits,
-        "Ada's token": ("reconcile", *gits),
-        "Grace's token": ("reconcile", *gits),
+        "Ada's token": ("$TRUEUP_TOKEN", *gits),
+        "Grace's token": ("$TRUEUP_TOKEN", *gits),
     }
-    assert seen <= {Seen(name, "environment", each) for name in intended for each in intended[name]}, seen
+    assert exposure.processes - {Seen(name, place) for name in intended for place in intended[name]} == set()
+    own = {Seen(name, places[0]) for name, places in intended.items()}
+    assert own <= exposure.processes, "not everything was watched"
 
 
 def every_right_was_used_and_none_was_missing(stage: Stage) -> None:
     events = asked(stage)
-    refused = [
-        (event["verb"], event["requestURI"]) for event in events if event["responseStatus"]["code"] == 403
-    ]
-    assert refused == []
-    writes = [event for event in events if event["verb"] in ("create", "patch")]
-    assert [
-        event["requestURI"] for event in writes if "fieldValidation=Strict" not in event["requestURI"]
-    ] == []
+    assert [event["requestURI"] for event in events if event["responseStatus"]["code"] == 403] == []
+    writes = [event["requestURI"] for event in events if event["verb"] in ("create", "patch")]
+    assert [uri for uri in writes if "fieldValidation=Strict" not in uri] == []
     never = {
         role: rights - {right for event in events for right in rights_of(event, namespaces)}
         for role, (namespaces, rights) in roles(stage).items()
