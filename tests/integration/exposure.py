@@ -39,7 +39,7 @@ class Exposure:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at every process of this machine for as long as this lasts, as often as it is worth."""
+        """Look at every process of this machine for as long as this lasts, as often as :data:`PERIOD` says."""
         over = Event()
         watcher = Thread(target=self._watch, args=(over,), daemon=True)
         watcher.start()
@@ -59,10 +59,9 @@ class Exposure:
         command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         for name in self.found(command):
             self.processes.add(Seen(name, f"the command line of {_program(command)}"))
-        for name in self.found(environment):
-            variables = [each for each in environment.split(b"\0") if name in self.found(each)]
-            for each in variables:
-                self.processes.add(Seen(name, f"${each.partition(b'=')[0].decode(errors='replace')}"))
+        for variable in environment.split(b"\0") if self.found(environment) else ():
+            place = f"${variable.partition(b'=')[0].decode(errors='replace')}"
+            self.processes |= {Seen(name, place) for name in self.found(variable)}
 
 
 def _program(command: bytes) -> str:
