@@ -79,7 +79,7 @@ test-cluster: setup  ## Run the tests that need a Kubernetes control plane (buil
 	@$(BIN)/python -m tests.servers cluster || test "$${CI-}" != true
 	@$(ISOLATED) $(BIN)/python -m pytest -m cluster tests $(TESTS)
 
-test-platform: setup  ## Tell the whole story on all the real servers at once (those of both, and PostgreSQL; about 6 minutes)
+test-platform: setup  ## Tell the whole story on all the real servers at once (those of both, and PostgreSQL; about 8 minutes)
 	@$(BIN)/python -m tests.servers gitea cluster || test "$${CI-}" != true
 	@$(ISOLATED) $(BIN)/python -m pytest -m platform tests $(TESTS)
 
