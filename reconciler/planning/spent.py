@@ -40,7 +40,7 @@ NONE = Spent()
 
 def spent(view: View, subject: Subject) -> Spent:
     """What can be stopped and collected of a model. ``subject`` has no environment."""
-    runs = [run for run in view.runs_about(subject.model) if _ours(run)]
+    runs = [run for run in view.runs_about(subject.model) if _ours(run) and not _kept(view, run)]
     if not runs or not _known(view, subject):
         return NONE
     asked = _measurements(view, subject.model)
@@ -58,7 +58,7 @@ def spent(view: View, subject: Subject) -> Spent:
             wanted, told = (measurement, of) in asked, False
         if not run.done and not wanted:
             superseded.append(run.name)
-        elif run.done and (told or not wanted) and _read_by_now(view, run):
+        elif run.done and (told or not wanted):
             recorded.append(run.name)
     return Spent(tuple(superseded), tuple(recorded))
 
@@ -85,9 +85,10 @@ def plan_spent(view: View, subject: Subject) -> Decision:
     return Decision((*stops, *([collection] if names else ())))
 
 
-def _read_by_now(view: View, run: WorkflowRun) -> bool:
-    """Whether people had their time for its logs; not where it is not said when it ended."""
-    return run.finished is not None and view.at >= run.finished + view.desired.platform.engine.keep
+def _kept(view: View, run: WorkflowRun) -> bool:
+    """Whether a run that is done stays for its logs; it does where it is not said when it ended."""
+    ended, keep = run.finished, view.desired.platform.engine.keep
+    return run.done and (ended is None or view.at < ended + keep)
 
 
 def _ours(run: WorkflowRun) -> bool:
