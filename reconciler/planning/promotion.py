@@ -11,7 +11,7 @@ from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.decision import Decision, wait
 from reconciler.planning.holds import hold, unanswered
-from reconciler.planning.measuring import plan_measuring
+from reconciler.planning.measuring import Measured, plan_measuring
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, refusal, with_release
 from reconciler.planning.releases import with_digests
 from reconciler.planning.view import View
@@ -41,13 +41,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
     measured = plan_measuring(view, subject, wanted)
     if not measured.complete:
         return measured.decision
-    bundle = EvidenceBundle(
-        candidate=wanted.pin.digest,
-        champion=champion.digest if (champion := view.champion(subject)) else None,
-        evidence=measured.evidence,
-        sources=measured.sources,
-    )
-    wish = promotion_wish(view, subject, wanted, bundle)
+    wish = promotion_wish(view, subject, wanted, measured)
     if wish.verdict.verdict == "block":
         stopped = close_unwanted(view, subject, "promote", f"no longer admissible: {wish.verdict.against()[0]}")
         refused = refusal(subject, wish.verdict, f"version {wanted.pin.version} is not promoted")
@@ -72,9 +66,16 @@ def promotion_release(view: View, subject: Subject, wanted: Candidate, bundle: E
 
 
 def promotion_wish(
-    view: View, subject: Subject, wanted: Candidate, bundle: EvidenceBundle, asked_by: str = ""
+    view: View, subject: Subject, wanted: Candidate, measured: Measured, asked_by: str = ""
 ) -> Wish:
     """The pull request that pins a candidate, judged. ``asked_by``: the person who asked, where one did."""
+    champion = view.champion(subject)
+    bundle = EvidenceBundle(
+        candidate=wanted.pin.digest,
+        champion=champion.digest if champion else None,
+        evidence=measured.evidence,
+        sources=measured.sources,
+    )
     asked_by = asked_by or _asked_by(view, subject, wanted)
     release = promotion_release(view, subject, wanted, bundle)
     head = with_release(view.desired, subject, release, bundle)

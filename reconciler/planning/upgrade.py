@@ -10,7 +10,6 @@ from __future__ import annotations
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
 from reconciler.core.errors import Terminal
-from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import Gap, Observed
 from reconciler.core.plan import Hold, OpenPullRequest
 from reconciler.planning.candidates import candidate
@@ -58,14 +57,7 @@ def upgrade(desired: DesiredState, observed: Observed, subject: Subject, person:
     measured = plan_measuring(view, subject, wanted)
     if not measured.complete:
         raise Terminal("its evidence is not complete", where=where, hint="ask again after the next tick")
-    champion = view.champion(subject)
-    bundle = EvidenceBundle(
-        candidate=wanted.pin.digest,
-        champion=champion.digest if champion else None,
-        evidence=measured.evidence,
-        sources=measured.sources,
-    )
-    wish = promotion_wish(view, subject, wanted, bundle, asked_by=person)
+    wish = promotion_wish(view, subject, wanted, measured, asked_by=person)
     if wish.verdict.verdict == "block":
         raise Terminal("; ".join(wish.verdict.against()), where=where, hint="see `reconcile explain`")
     old, new = release.renderer, wanted.renderer
