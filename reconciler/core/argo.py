@@ -12,6 +12,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+CHECKPOINT = "/trueup/checkpoint"
+"""Where a training keeps its checkpoint: templates mount it, pools and engines make it outlive a pod."""
+
 _REFERENCE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 

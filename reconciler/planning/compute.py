@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconciler.core.argo import CHECKPOINT
 from reconciler.core.digests import plain
 from reconciler.core.documents import Compute
 from reconciler.core.platform import Engine, Placement
 
 CHECKPOINTS = "checkpoint"
 """The volume that holds a training's checkpoint, mounted there by the template; empty at first."""
-CHECKPOINT_PATH = "/trueup/checkpoint"
 
 RESTARTS = 2
 RESTARTS_ON_SPOT = 10
@@ -44,7 +44,7 @@ def pod_patch(engine: Engine, compute: Compute, run: str) -> dict[str, Any]:
         # One folder a run: what a failed run kept is nothing for the next attempt to begin from.
         claim = {"claimName": pool.spot.checkpoints}
         patch["volumes"] = [{"name": CHECKPOINTS, "emptyDir": None, "persistentVolumeClaim": claim}]
-        main["volumeMounts"] = [{"name": CHECKPOINTS, "mountPath": CHECKPOINT_PATH, "subPath": run}]
+        main["volumeMounts"] = [{"name": CHECKPOINTS, "mountPath": CHECKPOINT, "subPath": run}]
     if len(main) > 1:
         patch["containers"] = [main]
     return patch

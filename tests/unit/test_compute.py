@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from reconciler.core.argo import CHECKPOINT
 from reconciler.core.base import Subject
 from reconciler.core.documents import Compute, Model
 from reconciler.core.plan import SubmitWorkflow
 from reconciler.core.platform import EngineArgo, EngineEmbedded
 from reconciler.core.references import Documents, check
-from reconciler.planning.compute import CHECKPOINT_PATH, CHECKPOINTS, pod_patch
+from reconciler.planning.compute import CHECKPOINTS, pod_patch
 from reconciler.planning.training import plan_training
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story
@@ -79,7 +80,7 @@ def test_the_template_has_the_volume_that_a_patch_replaces() -> None:
     (train,) = [template for template in templates if "podSpecPatch" in template]
     assert train["podSpecPatch"] == "{{workflow.parameters.pod}}"
     assert {"name": CHECKPOINTS, "emptyDir": {}} in train["volumes"]
-    assert {"name": CHECKPOINTS, "mountPath": CHECKPOINT_PATH} in train["container"]["volumeMounts"]
+    assert {"name": CHECKPOINTS, "mountPath": CHECKPOINT} in train["container"]["volumeMounts"]
 
 
 def test_the_plan_hands_the_patch_over_and_restarts_spot_more_often() -> None:

@@ -43,7 +43,6 @@ ROOT = "/trueup"
 SOURCE = f"{ROOT}/src"
 IN = f"{ROOT}/in"
 OUT = f"{ROOT}/out"
-CHECKPOINT = f"{ROOT}/checkpoint"
 
 RECIPE = "1"
 """A new one makes every training key new, and so trains every model again."""

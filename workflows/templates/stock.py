@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from hera.workflows import WorkflowTemplate
 
-from workflows.templates.parts import CHECKPOINT, IN, OUT, SOURCE, Step, chain, step
+from reconciler.core.argo import CHECKPOINT
+from workflows.templates.parts import IN, OUT, SOURCE, Step, chain, step
 from workflows.templates.parts import workflow_parameter as parameter
 
 TRAINER = "trueup-train"

@@ -24,8 +24,8 @@ from ruamel.yaml.error import YAMLError
 
 from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
-from reconciler.adapters.embedded.workflow_fields import CHECKPOINT, read_fields
-from reconciler.core.argo import parse_expression, seconds, start_condition, substitute, unrecorded
+from reconciler.adapters.embedded.workflow_fields import read_fields
+from reconciler.core.argo import CHECKPOINT, parse_expression, seconds, start_condition, substitute, unrecorded
 from reconciler.core.lint import lint_template
 
 _BAD = ("Failed", "Error")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reconciler.core.argo import parse_expression, references
+from reconciler.core.argo import CHECKPOINT, parse_expression, references
 
 # Paths leave list indices out. An entry covers everything below it.
 # What is in none of the three tables is refused too.
@@ -91,7 +91,6 @@ REFUSED: tuple[str, ...] = (
 )
 
 # What a field that is honoured may say.
-CHECKPOINT = "/trueup/checkpoint"
 MOUNTS = ("/tmp", "/trueup", CHECKPOINT)  # noqa: S108 - where a template may have an empty volume
 """The last one is kept from one attempt at a task to the next, as a platform's volume for checkpoints is."""
 VARIABLES = re.compile(
