@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    "data": Step("fetch a DVC-tracked file by its md5", data.arguments, data.run),
+    "data": Step("fetch what a DVC pointer tracks, by its md5", data.arguments, data.run),
     "train": Step("run a model's training code and write an MLflow model", train.arguments, train.run),
     "register": Step("make a model folder a version in the registry", register.arguments, register.run),
     "identify": Step("tag a version registered elsewhere with its digest", identify.arguments, identify.run),
