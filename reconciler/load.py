@@ -19,10 +19,10 @@ from reconciler import __version__
 from reconciler.core.base import DNS_1123, NOT_YET, Md5, Subject
 from reconciler.core.desired import DesiredState, ModelSource, Template
 from reconciler.core.documents import KINDS, Model, Release, release_path
-from reconciler.core.errors import NOBODY, Problem
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.lint import RECIPE, lint_template, unpinned_images
 from reconciler.core.platform import Platform
+from reconciler.core.problems import NOBODY, Problem
 from reconciler.core.references import (
     Documents,
     Finding,

@@ -40,7 +40,6 @@ from reconciler.core.documents import (
     Waiver,
     When,
 )
-from reconciler.core.errors import Problem
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     TAG_DIGEST,
@@ -70,6 +69,7 @@ from reconciler.core.observed import (
     verified_tag,
 )
 from reconciler.core.platform import EngineEmbedded, Platform
+from reconciler.core.problems import Problem
 from reconciler.core.serving import Runtime, Serving
 from reconciler.planning.in_motion import INTENTS, in_motion
 from reconciler.planning.judge import NO_CHAMPION, case_of, measurements

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from reconciler.core.digests import dvc_listing
 from reconciler.core.documents import KINDS
 from reconciler.core.errors import Terminal
 from reconciler.report.schema import schema_text
@@ -183,22 +184,31 @@ def _make_data(target: Path, say: Callable[[str], None]) -> None:
 
 
 def _store(pointer: Path, target: Path) -> None:
-    """Copy the file of one pointer to where DVC 3 keeps it: ``files/md5/AB/CDEF...``."""
+    """Copy what one pointer names to where DVC 3 keeps it: ``files/md5/AB/...``, a folder with its listing."""
+    where = pointer.relative_to(target).as_posix()
     text = pointer.read_text()
     md5, path = (re.search(rf"^\s*(?:- )?{field}: (\S+)\s*$", text, re.MULTILINE) for field in ("md5", "path"))
     if md5 is None or path is None:
-        raise Terminal("is not the pointer of one file", where=pointer.relative_to(target).as_posix())
-    content = (pointer.parent / path[1]).read_bytes()
-    actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if actual != md5[1]:
+        raise Terminal("is not the pointer of a file or folder", where=where)
+    made = pointer.parent / path[1]
+    suffix = ".dir" if made.is_dir() else ""
+    below = [file for file in made.rglob("*") if file.is_file()] if suffix else []
+    hashes = {file.relative_to(made).as_posix(): _md5(file.read_bytes()) for file in below}
+    content = dvc_listing(hashes) if suffix else made.read_bytes()
+    if (actual := _md5(content) + suffix) != md5[1]:
         raise Terminal(
             f"{path[1]} has md5 {actual}, and the pointer says {md5[1]}",
-            where=pointer.relative_to(target).as_posix(),
+            where=where,
             hint="install the versions of requirements.lock; other ones may write other bytes",
         )
-    stored = target / ".trueup" / "data-remote" / "files" / "md5" / actual[:2] / actual[2:]
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    stored.write_bytes(content)
+    remote = target / ".trueup" / "data-remote" / "files" / "md5"
+    for name, stored in {actual: content, **{hashes[p]: (made / p).read_bytes() for p in hashes}}.items():
+        (remote / name[:2]).mkdir(parents=True, exist_ok=True)
+        (remote / name[:2] / name[2:]).write_bytes(stored)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _commit_and_push(target: Path, origin: Path, say: Callable[[str], None]) -> None:

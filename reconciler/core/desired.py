@@ -11,9 +11,9 @@ from pydantic import Field
 from reconciler.core.base import Frozen, Subject
 from reconciler.core.digests import digest_of, training_key
 from reconciler.core.documents import Environment, Exceptions, Gate, Model, Release
-from reconciler.core.errors import Problem
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.platform import Platform
+from reconciler.core.problems import Problem
 
 
 class Policy(Frozen):

@@ -64,6 +64,11 @@ def artifact_digest(files: Iterable[tuple[str, str]]) -> str:
     return sha256(lines)
 
 
+def dvc_listing(files: Mapping[str, str]) -> bytes:
+    """The listing of a folder (path -> md5 of its bytes) as DVC 3 writes it; its md5 is the folder's."""
+    return json.dumps([{"md5": md5, "relpath": path} for path, md5 in sorted(files.items())]).encode()
+
+
 def training_key(*, section: Any, source_tree: str, train_md5: str, seed: int, recipe: str) -> str:
     """What a training is: hyperparameters and template, code, data, seed. Twelve hex digits."""
     return short(

@@ -203,7 +203,7 @@ Scalar = str | int | float | bool
 
 
 class DataSet(Frozen):
-    """A DVC pointer (`*.dvc`), relative to the model's folder."""
+    """A DVC pointer (`*.dvc`) to a file, or a folder of files, relative to the model's folder."""
 
     pointer: Annotated[
         str, Field(pattern=r"^([A-Za-z0-9_][-A-Za-z0-9_.]*/)*[A-Za-z0-9_][-A-Za-z0-9_.]*\.dvc$", max_length=200)

@@ -5,14 +5,11 @@
     `-- Terminal       a person must change something first: bad input, a refused right, a wrong digest
 
 A gate that blocks is neither: it is a :class:`reconciler.core.plan.Hold`. A source that failed to answer
-becomes a :class:`reconciler.core.observed.Gap`, which carries the error's text into the plan.
+becomes a :class:`reconciler.core.observed.Gap`, which carries the error's text into the plan, and what is wrong
+with a document a :class:`reconciler.core.problems.Problem`. Steps start quickly because this imports nothing.
 """
 
 from __future__ import annotations
-
-from typing import Literal
-
-from reconciler.core.base import Frozen
 
 
 class TrueupError(Exception):
@@ -41,28 +38,3 @@ class Retryable(TrueupError):  # noqa: N818 - the word that decides what is done
 
 class Terminal(TrueupError):  # noqa: N818
     """Trying again changes nothing; a person must act first."""
-
-
-NOBODY = "-"
-"""In place of an environment: the problem hides no subject (others name those who depend on the document)."""
-
-
-class Problem(Frozen):
-    """One thing that is wrong with one document, for people to read.
-
-    ``environment`` and ``model`` name the subjects that the problem hides: a document that does not
-    parse hides them, and nobody else. Both empty means that it hides everything.
-    """
-
-    path: str
-    line: int = 0
-    what: str
-    hint: str = ""
-    environment: str = ""
-    model: str = ""
-    severity: Literal["error", "warning"] = "error"
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else self.path
-        advice = f". hint: {self.hint}" if self.hint else ""
-        return f"{place}: {self.what.rstrip('.')}{advice}"

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from reconciler.core.argo import references, start_condition
 from reconciler.core.argo_types import FIELDS, Place, unknown_fields
-from reconciler.core.errors import Problem
+from reconciler.core.problems import Problem
 
 RECIPE = "trueup.dev/recipe"
 """The annotation whose value becomes part of every key made with the template."""

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from reconciler.core.base import Frozen, Instant, Subject
 from reconciler.core.digests import digest_of
-from reconciler.core.errors import Problem
 from reconciler.core.observed import Check, Gap, Intent, Marker
+from reconciler.core.problems import Problem
 
 # --- verdicts ---------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from typing import get_args
 
 from reconciler.core.base import Subject, format_instant
 from reconciler.core.digests import short
-from reconciler.core.errors import Problem
 from reconciler.core.plan import Action, Hold, Outcome, Plan
+from reconciler.core.problems import Problem
 from reconciler.report import gates
 from reconciler.report.actions import STYLES, SYMBOLS, target
 from reconciler.report.inert import visible

@@ -36,5 +36,10 @@ def test_heavy_libraries_are_not_imported_with(module: str) -> None:
     assert imported_by(module) & HEAVY == set()
 
 
+def test_a_step_that_finds_its_data_in_the_cache_starts_at_once() -> None:
+    found = imported_by("workflows.steps.main, workflows.steps.data")
+    assert found & (HEAVY | {"pydantic", "ruamel", "concurrent"}) == set()
+
+
 def test_the_core_needs_no_workflows() -> None:
     assert "workflows" not in imported_by("reconciler.loop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PREPARE = """
 from pathlib import Path
 (Path(__file__).parent / "rows.csv").write_text("a,b\\n1,2\\n")
 """
+LISTED = "8061fc0abc215e5ae132e51d1904cc66.dir"
 ROWS = hashlib.md5(b"a,b\n1,2\n", usedforsecurity=False).hexdigest()
 
 
@@ -103,6 +105,25 @@ def test_a_folder_with_something_in_it_is_left_alone(shipped: Path, tmp_path: Pa
         init(tmp_path / "mine", example=False)
     assert refusal.value.hint
     assert (tmp_path / taken).read_text() == "mine"
+
+
+def test_a_folder_of_data_is_stored_with_its_listing(shipped: Path, tmp_path: Path) -> None:
+    data = shipped / "models/tiny/data"
+    (data / "prepare.py").write_text(
+        "from pathlib import Path\n"
+        'rows = Path(__file__).parent / "rows"\n'
+        "rows.mkdir()\n"
+        '(rows / "q2.csv").write_text("a,b\\n3,4\\n")\n'
+        '(rows / "q1.csv").write_text("a,b\\n1,2\\n")\n'
+    )
+    # As `dvc add rows` of DVC 3.67 wrote it, for these two files.
+    (data / "rows.csv.dvc").write_text(f"outs:\n- md5: {LISTED}\n  size: 16\n  nfiles: 2\n  path: rows\n")
+    init(tmp_path / "new", example=True, say=lambda _: None)
+    remote = tmp_path / "new/.trueup/data-remote/files/md5"
+    listing = json.loads((remote / LISTED[:2] / LISTED[2:]).read_text())
+    assert [entry["relpath"] for entry in listing] == ["q1.csv", "q2.csv"]
+    contents = [(remote / entry["md5"][:2] / entry["md5"][2:]).read_text() for entry in listing]
+    assert contents == ["a,b\n1,2\n", "a,b\n3,4\n"]
 
 
 def test_nobody_to_commit_as(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,6 +217,17 @@ def test_nothing_below_rendered_is_overlooked(shipped: Path) -> None:
     assert (problem.path, problem.what) == ("environments/staging/rendered/job.yaml", "is no model's manifest")
 
 
+def test_a_pointer_may_track_a_folder(shipped: Path) -> None:
+    before = state_of(shipped)
+    pointer = shipped / "models/digits/data/train.csv.dvc"
+    folder = "0" * 32 + ".dir"
+    pointer.write_text(f"outs:\n- md5: {folder}\n  size: 8\n  nfiles: 2\n  hash: md5\n  path: train\n")
+    after = state_of(shipped)
+    assert after.problems == before.problems
+    assert after.training_inputs("digits") == before.training_inputs("digits") | {"data": folder}
+    assert after.training_key("digits") != before.training_key("digits")
+
+
 def test_unused_pointers_are_not_read(shipped: Path) -> None:
     (shipped / "models/digits/data/old.csv.dvc").write_text("outs: 3")
     assert state_of(shipped).problems == ()

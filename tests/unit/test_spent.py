@@ -9,9 +9,9 @@ import pytest
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
-from reconciler.core.errors import Problem
 from reconciler.core.observed import EngineSweep, Gap, Observed, Swept, WorkflowRun
 from reconciler.core.plan import CollectWorkflows, SubmitWorkflow
+from reconciler.core.problems import Problem
 from reconciler.planning.in_motion import at_rest
 from reconciler.planning.limits import COLLECTED, limited
 from reconciler.planning.spent import AT_ONCE, NONE, plan_spent, spent

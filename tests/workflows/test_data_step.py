@@ -107,7 +107,8 @@ def test_no_remote_says_which_command(step, repository, cache, tmp_path, capsys)
         ("nonsense", "is not a DVC pointer to one file"),
         ("outs: []", "is not a DVC pointer to one file"),
         ("outs:\n- md5: 0123\n  path: a.csv\n", "was written by DVC 2"),
-        ("outs:\n- md5: 0123.dir\n  hash: md5\n  path: a\n", "tracks a folder"),
+        ("outs:\n- md5: 0123.dir\n  hash: md5\n  path: a\n", "names no md5 or no file"),
+        (f"outs:\n- md5: {MD5}\n  hash: md5\n  path: ..\n", "names no md5 or no file"),
         (None, "is not a DVC pointer to one file"),
     ],
 )

@@ -98,7 +98,7 @@ def test_every_command_is_one_that_its_step_takes(name: str, template: dict[str,
         re.sub(r"{{workflow\.parameters\.([-\w]+)}}", lambda m: filled.get(m[1], "x"), argument)
         for argument in template["container"]["args"]
     ]
-    assert parser().parse_args(values).name == step
+    assert parser(step).parse_args(values).name == step
 
 
 @pytest.mark.parametrize(("name", "template"), TASKS)

@@ -1,4 +1,4 @@
-"""Step `data`: the file behind a DVC pointer, by md5, from the cache or from the repository's DVC remote.
+"""Step `data`: the file or folder behind a DVC pointer, by md5, from the cache or from the DVC remote.
 
 The cache is content-addressed (``TRUEUP_CACHE/data/md5/AB/CDEF...``) and trusts nobody: an entry is hashed
 each time it is used, and fetched again if it is not what its name says. Git is not needed: the pointer and
@@ -15,9 +15,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from reconciler.core.errors import Retryable, Terminal
+from workflows.steps.pointers import Pointer, Tracked, read_listing, read_pointer
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     expected.add_argument(
         "--inputs", type=json.loads, help="inputs of a measurement (JSON) whose `data` the pointer must say"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the file goes to OUT/data/NAME")
+    parser.add_argument("--out", type=Path, required=True, help="the file or folder goes to OUT/data/NAME")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,41 +42,19 @@ def run(options: argparse.Namespace) -> None:
             where=options.pointer,
             hint="the workflow's commit and its md5 do not belong together",
         )
-    cached = ensure_cached(pointer, source=options.source, cache=cache_folder())
-    folder = options.out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    _link(cached, folder / pointer.name)
+    for file in tracked(pointer, source=options.source, cache=cache_folder()):
+        cached = ensure_cached(file, source=options.source, cache=cache_folder())
+        destination = options.out / "data" / file.path
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _link(cached, destination)
 
 
-class Pointer(NamedTuple):
-    """One file that DVC tracks: its md5 and its name."""
-
-    md5: str
-    name: str
-
-
-def read_pointer(source: Path, path: str) -> Pointer:
-    """Parse a ``.dvc`` file of DVC 3 that tracks one file. Terminal for anything else."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document: Any = YAML(typ="safe").load(source / path)
-        (entry,) = document["outs"]
-        md5, name, algorithm = str(entry["md5"]), Path(str(entry["path"])).name, entry.get("hash")
-    except (OSError, YAMLError, KeyError, TypeError, ValueError) as error:
-        raise Terminal(
-            "is not a DVC pointer to one file", where=path, hint="write it with `dvc add FILE`"
-        ) from error
-    if algorithm != "md5":
-        raise Terminal(
-            "was written by DVC 2, whose md5 is not that of the bytes",
-            where=path,
-            hint="run `dvc cache migrate --dvc-files` with DVC 3",
-        )
-    if md5.endswith(".dir"):
-        raise Terminal("tracks a folder; a data set is one CSV or Parquet file", where=path)
-    return Pointer(md5, name)
+def tracked(pointer: Pointer, *, source: Path, cache: Path) -> list[Tracked]:
+    """The files that the pointer stands for; of a folder, those of its listing."""
+    whole = Tracked(pointer.md5, pointer.name)
+    if not pointer.md5.endswith(".dir"):
+        return [whole]
+    return read_listing(ensure_cached(whole, source=source, cache=cache).read_bytes(), pointer)
 
 
 def cache_folder() -> Path:
@@ -85,33 +63,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TRUEUP_CACHE") or Path(home) / "trueup") / "data"
 
 
-def ensure_cached(pointer: Pointer, *, source: Path, cache: Path) -> Path:
+def ensure_cached(file: Tracked, *, source: Path, cache: Path) -> Path:
     """The cache's copy of the file, checked, fetched first if need be."""
-    entry = cache / "md5" / pointer.md5[:2] / pointer.md5[2:]
+    entry = cache / "md5" / file.md5[:2] / file.md5[2:]
     if entry.exists():
-        if _md5(entry) == pointer.md5:
-            log.info("%s: in the cache, nothing fetched (md5 %s)", pointer.name, pointer.md5)
+        if _md5(entry) == file.md5.removesuffix(".dir"):
+            log.info("%s: in the cache, nothing fetched (md5 %s)", file.path, file.md5)
             return entry
-        log.warning("%s: the cached copy is damaged, fetching it again (md5 %s)", pointer.name, pointer.md5)
+        log.warning("%s: the cached copy is damaged, fetching it again (md5 %s)", file.path, file.md5)
 
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         fresh = Path(folder) / "fresh"
-        _fetch(pointer, source, fresh)
+        _fetch(file, source, fresh)
         actual = _md5(fresh)
-        if actual != pointer.md5:
+        if actual != file.md5.removesuffix(".dir"):
             raise Terminal(
-                f"the DVC remote gave a file with md5 {actual} as {pointer.md5}",
-                where=pointer.name,
+                f"the DVC remote gave a file with md5 {actual} as {file.md5}",
+                where=file.path,
                 hint="repair the remote: `dvc push` from a good copy",
             )
         fresh.chmod(0o444)
         fresh.replace(entry)  # atomic: another step sees the old entry or the new one
-    log.info("%s: fetched (md5 %s, %d bytes)", pointer.name, pointer.md5, entry.stat().st_size)
+    log.info("%s: fetched (md5 %s, %d bytes)", file.path, file.md5, entry.stat().st_size)
     return entry
 
 
-def _fetch(pointer: Pointer, source: Path, destination: Path) -> None:
+def _fetch(file: Tracked, source: Path, destination: Path) -> None:
     from dvc.config import Config, NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.fs import get_cloud_fs
@@ -127,17 +105,17 @@ def _fetch(pointer: Pointer, source: Path, destination: Path) -> None:
         raise Terminal(
             str(error), where=".dvc/config", hint="run `dvc remote add --default NAME URL`"
         ) from error
-    path = remote.join(root, "files", "md5", pointer.md5[:2], pointer.md5[2:])
+    path = remote.join(root, "files", "md5", file.md5[:2], file.md5[2:])
     try:
         remote.get_file(path, str(destination))
     except FileNotFoundError as error:
         raise Terminal(
-            f"DVC remote {name!r} does not have md5 {pointer.md5}", where=pointer.name, hint="run `dvc push`"
+            f"DVC remote {name!r} does not have md5 {file.md5}", where=file.path, hint="run `dvc push`"
         ) from error
     except PermissionError as error:
-        raise Terminal(f"DVC remote {name!r} refuses: {error}", where=pointer.name) from error
+        raise Terminal(f"DVC remote {name!r} refuses: {error}", where=file.path) from error
     except Exception as error:  # each kind of remote has its own exceptions; none has a common base
-        raise Retryable(f"DVC remote {name!r} did not answer: {error}", where=pointer.name) from error
+        raise Retryable(f"DVC remote {name!r} did not answer: {error}", where=file.path) from error
 
 
 def _md5(path: Path) -> str:

@@ -8,15 +8,14 @@ a service did not answer, or the step was told to end, and the same call may suc
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 from reconciler.core.errors import Retryable, Terminal
-from workflows.steps import data, evaluate, identify, parity, register, train
 
 EX_TEMPFAIL = 75
 QUIET = {
@@ -31,39 +30,41 @@ QUIET = {
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 """Unless set otherwise: a registry that is away is the engine's to wait for, not minutes of a step's."""
 
-
-class Step(NamedTuple):
-    about: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
-
-
 STEPS = {
-    "data": Step("fetch a DVC-tracked file by its md5", data.arguments, data.run),
-    "train": Step("run a model's training code and write an MLflow model", train.arguments, train.run),
-    "register": Step("make a model folder a version in the registry", register.arguments, register.run),
-    "identify": Step("tag a version registered elsewhere with its digest", identify.arguments, identify.run),
-    "evaluate": Step("score candidate and champion on the same rows", evaluate.arguments, evaluate.run),
-    "parity": Step(
-        "compare the real server's answers with the model's predictions", parity.arguments, parity.run
-    ),
+    "data": "fetch what a DVC pointer tracks, by its md5",
+    "train": "run a model's training code and write an MLflow model",
+    "register": "make a model folder a version in the registry",
+    "identify": "tag a version registered elsewhere with its digest",
+    "evaluate": "score candidate and champion on the same rows",
+    "parity": "compare the real server's answers with the model's predictions",
 }
+"""What each step does. It is the module of its name in this folder: ``arguments(parser)``, ``run(options)``."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, with one subcommand a step."""
+def parser(step: str = "") -> argparse.ArgumentParser:
+    """The command line, with one subcommand a step, of which ``step`` alone gets its options.
+
+    Only that one is imported: what a step needs is nothing that another should wait for.
+    """
     top = argparse.ArgumentParser(
         prog="reconcile-step", description="One step of a workflow.", allow_abbrev=False
     )
     names = top.add_subparsers(dest="name", required=True, metavar="STEP")
-    for name, step in STEPS.items():
-        step.arguments(names.add_parser(name, help=step.about, description=step.about, allow_abbrev=False))
+    for name, about in STEPS.items():
+        options = names.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if name == step:
+            _module(name).arguments(options)
     return top
+
+
+def _module(step: str) -> Any:
+    return importlib.import_module(f"workflows.steps.{step}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one step and exit."""
-    sys.exit(_run(parser().parse_args(arguments)))
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(parser(*given[:1]).parse_args(given)))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     os.environ.update({**IMPATIENT, **os.environ, **QUIET})
     warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
     try:
-        STEPS[options.name].run(options)
+        _module(options.name).run(options)
     except (Retryable, Terminal) as error:
         sys.stderr.write(f"{options.name}: {error}\n")
         return EX_TEMPFAIL if isinstance(error, Retryable) else 1

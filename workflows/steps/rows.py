@@ -1,4 +1,4 @@
-"""Rows as steps pass them on: a folder that holds one CSV or Parquet file."""
+"""Rows as steps pass them on: a folder that holds one CSV or Parquet file, or one folder of them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,57 @@ if TYPE_CHECKING:
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
-    """The one table in ``folder``. Terminal if it is not one readable table, or has no rows."""
+    """The one table in ``folder``: a file, or a folder's files below each other in the order of their paths.
+
+    The rows are numbered anew and the columns are in the first file's order. Terminal if a file is not a
+    readable table or has no rows, or if the files do not have the same columns.
+    """
     import pandas as pd
 
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
-    if len(files) != 1:
-        raise Terminal(f"holds {len(files)} files, not one", where=str(folder))
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    if len(found) != 1:
+        raise Terminal(f"holds {len(found)} files, not one", where=str(folder))
+    (whole,) = found
+    if not whole.is_dir():
+        return _read(whole, whole.name)
+    # As text, not part by part: it is the order of the listing, whatever the names of folders.
+    paths = sorted(path.relative_to(folder).as_posix() for path in whole.rglob("*") if not path.is_dir())
+    if not paths:
+        raise Terminal("holds no file", where=whole.name)
+    frames = [_read(folder / path, path) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        _same_columns(path, frame, paths[0], frames[0])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read(path: Path, name: str) -> pd.DataFrame:
+    import pandas as pd
+
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
-    if files[0].suffix not in readers:
-        raise Terminal("is not a table", where=files[0].name, hint=f"give one of {', '.join(readers)}")
+    if path.suffix not in readers:
+        raise Terminal("is not a table", where=name, hint=f"give one of {', '.join(readers)}")
     try:
-        frame: pd.DataFrame = readers[files[0].suffix](files[0])
+        frame: pd.DataFrame = readers[path.suffix](path)
     except (ValueError, OSError) as error:
-        raise Terminal(f"is not readable: {error}", where=files[0].name) from error
+        raise Terminal(f"is not readable: {error}", where=name) from error
     if frame.empty:
-        raise Terminal("has no rows", where=files[0].name)
+        raise Terminal("has no rows", where=name)
     return frame
+
+
+def _same_columns(name: str, frame: pd.DataFrame, first: str, expected: pd.DataFrame) -> None:
+    ours, theirs = set(map(str, frame.columns)), set(map(str, expected.columns))
+    said = [
+        f"{word} {', '.join(map(repr, sorted(columns)))}"
+        for word, columns in (("lacks", theirs - ours), ("has besides", ours - theirs))
+        if columns
+    ]
+    if said:
+        raise Terminal(
+            f"{' and '.join(said)}, compared with {first}",
+            where=name,
+            hint="every file of a folder needs the same columns",
+        )
 
 
 def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Series]:
