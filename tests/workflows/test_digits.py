@@ -48,7 +48,7 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         kept = Checkpoint(Path(folder))
         given = {"target": "label", "hyperparameters": settings, "seed": seed, "device": "cpu"}
-        code.train(frames["train"], **given, out=out, checkpoint=kept)
+        code.train(frames["train"], **given, out=out, checkpoint=kept, progress=lambda **_: None)
 
 
 @pytest.fixture(scope="module")

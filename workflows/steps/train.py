@@ -5,7 +5,8 @@ The contract of model code, in ``models/MODEL/src``:
 `train.py`
     ``train(frame, *, target, hyperparameters, seed, device, out) -> dict[str, float]``: learn from all rows,
     write whatever prediction needs to the folder ``out``, return metrics. An exception fails the training.
-    With one more parameter ``checkpoint`` it may be taken away and resumed (see checkpoint.py).
+    With one more parameter ``checkpoint`` it may be taken away and resumed (see checkpoint.py); with one more
+    parameter ``progress`` it says how far it is (see progress.py).
 
     ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
     every column but the target.
@@ -39,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.errors import Retryable, Terminal
 from workflows.steps.checkpoint import Checkpoint, Interrupted
+from workflows.steps.progress import Reporter
 from workflows.steps.rows import read_rows, split_target
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
     source = options.source / "models" / options.model / "src"
     code = load_code(source)
 
-    saves = "checkpoint" in inspect.signature(code.train).parameters
+    extras = {"checkpoint": checkpoint, "progress": Reporter("train")}
+    asked = inspect.signature(code.train).parameters.keys()
+    saves = "checkpoint" in asked
     if saves and checkpoint.latest:
         log.info("resumes from a checkpoint")
 
@@ -98,7 +102,7 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
                     seed=options.seed,
                     device=options.device,
                     out=weights,
-                    **({"checkpoint": checkpoint} if saves else {}),
+                    **{name: extra for name, extra in extras.items() if name in asked},
                 )
         except Exception as error:  # whatever model code raises, its author needs to read it
             traceback.print_exc(file=sys.stderr)

@@ -44,6 +44,7 @@ def train(
     device: str,
     out: Path,
     checkpoint: Any,
+    progress: Any,
 ) -> dict[str, float]:
     """Write network.pt and network.json to ``out``; the loss (nats) and accuracy on the training rows.
 
@@ -85,7 +86,7 @@ def train(
             descend(network, velocities, settings["learningRate"])
             total += loss.item() * len(batch)
         mean = total / len(labels)
-        print(f"epoch {epoch}/{settings['epochs']}: loss {mean:.4f}", flush=True)  # noqa: T201 - the step's log
+        progress(epoch=epoch, of=settings["epochs"], loss=mean)
         if not math.isfinite(mean):
             raise FloatingPointError(
                 f"the loss is {mean} in epoch {epoch}; "
