@@ -22,8 +22,7 @@ def interval(gate: GateVerdict) -> str:
     """``[low, high]``. Of the difference to the champion (signed) where that is what the gate looked at."""
     if gate.low is None or gate.high is None:
         return ""
-    own = gate.value is not None and gate.low <= gate.value <= gate.high
-    form = ".4g" if own or gate.champion is None else "+.4g"
+    form = "+.4g" if gate.paired else ".4g"
     return f"[{gate.low:{form}}, {gate.high:{form}}]"
 
 
@@ -33,6 +32,11 @@ def name(gate: GateVerdict) -> str:
 
 def said(gate: GateVerdict) -> str:
     return f"{gate.verdict} (waived)" if gate.waived else gate.verdict
+
+
+def by_severity(among: Sequence[GateVerdict]) -> list[GateVerdict]:
+    """Those that do not pass first."""
+    return sorted(among, key=lambda gate: SEVERITY[gate.verdict])
 
 
 def champion(gate: GateVerdict, among: Sequence[GateVerdict]) -> str:
@@ -47,7 +51,7 @@ def blocks(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
         line(
             Span(said(gate), STYLES[gate.verdict]), f"  {gate.gate}: {visible(gate.why)}", indent=indent, hang=4
         )
-        for gate in sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
+        for gate in by_severity(gates)
         if gate.verdict != "pass" or gate.waived
     ]
     return [*table(gates, indent), *said_below]
@@ -57,8 +61,7 @@ def table(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
     """The rows alone."""
     if not gates:
         return []
-    ordered = sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
-    rows = tuple(_row(gate, gates) for gate in ordered)
+    rows = tuple(_row(gate, gates) for gate in by_severity(gates))
     narrow = tuple(each for row in rows for each in _folded(row, indent))
     return [Grid(HEAD, rows, indent, narrow)]
 
