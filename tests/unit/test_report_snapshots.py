@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.core.base import Subject
 from reconciler.core.documents import Admission, Pin, Rejected, Release, VerifiedPin
+from reconciler.core.errors import Problem
 from reconciler.core.evidence import Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     Approval,
@@ -28,6 +29,7 @@ from reconciler.core.observed import (
 from reconciler.core.plan import (
     Action,
     ApplyManifests,
+    Bound,
     ClosePullRequest,
     CollectWorkflows,
     FileChange,
@@ -52,7 +54,7 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.core.serving import ServingSnapshot
-from reconciler.report import explain, history, markdown, pull_request, pulls, status, text, verdicts
+from reconciler.report import explain, history, html, markdown, pull_request, pulls, status, text, verdicts
 from reconciler.report import json as json_report
 from reconciler.report.actions import STYLES, SYMBOLS
 from reconciler.report.layout import Block, lay_out, plain
@@ -64,6 +66,7 @@ STAGING = Subject(environment="staging", model="digits")
 PRODUCTION = Subject(environment="production", model="digits")
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
 
+THRESHOLD = Bound(at=0.9, good="above", of="threshold")
 GATES = (
     GateVerdict(
         gate="accuracy",
@@ -76,6 +79,7 @@ GATES = (
         high=0.9861,
         champion=0.98056,
         asked=">= 0.9",
+        bounds=(THRESHOLD,),
     ),
     GateVerdict(
         gate="no-worse",
@@ -89,6 +93,8 @@ GATES = (
         high=0.0083,
         champion=0.98056,
         asked="drop <= 0.01 against the champion",
+        bounds=(Bound(at=0.97056, good="above", of="champion"),),
+        paired=True,
     ),
     GateVerdict(
         gate="worst-hand",
@@ -99,6 +105,7 @@ GATES = (
         n=41,
         champion=0.9,
         asked=">= 0.9",
+        bounds=(THRESHOLD,),
         slice="hand=left",
     ),
 )
@@ -111,6 +118,8 @@ FIRST_GATES = (
             "why": "no champion to compare with",
             "low": 0.9528,
             "high": 0.9861,
+            "bounds": (),
+            "paired": False,
         }
     ),
 )
@@ -276,6 +285,7 @@ PLAN = Plan(
     tripped=("deletes in staging: 5 prunes, and the limit is 3",),
     subjects=3,
 )
+PROBLEM = Problem(path="models/fraud/model.yaml", line=3, what="owner is missing", hint="name whom people ask")
 QUIET = PLAN.model_copy(update={"actions": (), "holds": (), "gaps": (), "tripped": ()})
 OUTCOMES = (
     Outcome(key=ACTIONS[0].key, kind=ACTIONS[0].kind, subject=ACTIONS[0].subject, result="done"),
@@ -460,6 +470,8 @@ CASES = {
     "plan.txt": lambda: plain(text.plan(PLAN)),
     "plan-60.txt": lambda: folded(text.plan(PLAN), 60),
     "plan.md": lambda: markdown.plan(PLAN),
+    "plan.html": lambda: html.plan(PLAN),
+    "applied.html": lambda: html.plan(PLAN.model_copy(update={"problems": (PROBLEM,)}), OUTCOMES, 4990),
     "plan.json": lambda: json_report.plan(PLAN),
     "applied.txt": lambda: plain(text.plan(PLAN, OUTCOMES)),
     "applied.md": lambda: markdown.plan(PLAN, OUTCOMES),
