@@ -18,8 +18,16 @@ WIDTH = 33
 MARGIN = 0.06
 """Of the axis, left free at both of its ends, so that no mark stands on the edge."""
 
-AXIS, HEAVY, OPEN, CLOSE, ASKED, CHAMPION, VALUE, BOTH = "┈━┣┫┃◆●◉"
-LEGEND = f"{VALUE} value   {OPEN}{HEAVY}{CLOSE} interval   {ASKED} asked   {CHAMPION} champion"
+AXIS, HEAVY, OPEN, CLOSE, ASKED, CHAMPION, VALUE, SEVERAL = "┈━┣┫┃◆●✱"
+LEGEND = {
+    VALUE: f"{VALUE} value",
+    HEAVY: f"{OPEN}{HEAVY}{CLOSE} interval",
+    ASKED: f"{ASKED} asked",
+    CHAMPION: f"{CHAMPION} champion",
+    SEVERAL: f"{SEVERAL} several in one place",
+}
+ASCII = str.maketrans(f"{AXIS}{HEAVY}{OPEN}{CLOSE}{ASKED}{CHAMPION}{VALUE}{SEVERAL}·…", ".=[]|C*#-~")
+"""The same marks, one for one, for terminals that know no others."""
 
 
 class Drawing(NamedTuple):
@@ -72,7 +80,7 @@ def _axis(values: Iterable[float]) -> tuple[float, float]:
 
 
 def bar(drawn: Drawing, width: int = WIDTH) -> str:
-    """``┈┈┣━━●━━┃━◆┫┈┈``: ``width`` columns. The value hides what stands on its column, except the champion."""
+    """``┈┈┣━━●━━┃━◆┫┈┈``: ``width`` columns. Marks that meet on one column become a mark that says so."""
 
     def column(share: float) -> int:
         return min(width - 1, max(0, round(share * (width - 1))))
@@ -82,10 +90,8 @@ def bar(drawn: Drawing, width: int = WIDTH) -> str:
         first, last = (column(end) for end in drawn.interval)
         cells[first : last + 1] = [HEAVY] * (last + 1 - first)
         cells[first], cells[last] = OPEN, CLOSE
-    for at in drawn.asked:
-        cells[column(at)] = ASKED
-    value = column(drawn.value)
-    if drawn.champion is not None:
-        cells[column(drawn.champion)] = CHAMPION
-    cells[value] = BOTH if cells[value] == CHAMPION else VALUE
+    marks = {(column(at), ASKED) for at in drawn.asked} | {(column(drawn.value), VALUE)}
+    marks |= set() if drawn.champion is None else {(column(drawn.champion), CHAMPION)}
+    for place, mark in marks:
+        cells[place] = mark if [at for at, _ in marks].count(place) == 1 else SEVERAL
     return "".join(cells)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.plan import Bound, GateVerdict
-from reconciler.report.drawing import AXIS, BOTH, CHAMPION, CLOSE, OPEN, VALUE, WIDTH, bar, drawing
+from reconciler.report.drawing import AXIS, CHAMPION, CLOSE, OPEN, SEVERAL, VALUE, WIDTH, bar, drawing
 
 
 def gate(value: float | None, **more: object) -> GateVerdict:
@@ -30,11 +30,12 @@ def bound(at: float) -> Bound:
         (gate(5.0, low=0.0, high=10.0), "┈┈┣━━━━━━━━━━━━━●━━━━━━━━━━━━━┫┈┈"),
         (gate(10.0, bounds=[bound(0.0)]), "┈┈┃┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈●┈┈"),
         (gate(0.0, champion=10.0), "┈┈●┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈◆┈┈"),
-        (gate(5.0, champion=5.0, low=0.0, high=10.0), "┈┈┣━━━━━━━━━━━━━◉━━━━━━━━━━━━━┫┈┈"),
+        (gate(5.0, champion=5.0, low=0.0, high=10.0), "┈┈┣━━━━━━━━━━━━━✱━━━━━━━━━━━━━┫┈┈"),
         (
             gate(5.0, champion=7.5, low=-7.5, high=2.5, paired=True, bounds=[bound(2.5)]),
             "┈┈┣━━━━━━┃━━━━━━●━━━━━━◆━━━━━━┫┈┈",
         ),
+        (gate(10.0, champion=0.0, bounds=[bound(10.0)]), "┈┈◆┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈✱┈┈"),
         (gate(5.0, low=-inf, high=nan), "┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈●┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈"),
     ],
 )
@@ -65,7 +66,7 @@ def test_any_numbers_make_a_bar_of_one_width_with_every_mark_on_it(
     drawn = bar(made)
     assert len(drawn) == WIDTH
     assert drawn[0] == drawn[-1] == AXIS
-    assert {VALUE, BOTH} & set(drawn)
-    assert {CHAMPION, BOTH} & set(drawn)
+    assert {VALUE, SEVERAL} & set(drawn)
+    assert {CHAMPION, SEVERAL} & set(drawn)
     assert drawn.count(OPEN) <= 1
     assert drawn.count(CLOSE) <= 1

@@ -54,10 +54,21 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.core.serving import ServingSnapshot
-from reconciler.report import explain, history, html, markdown, pull_request, pulls, status, text, verdicts
+from reconciler.report import (
+    explain,
+    gates,
+    history,
+    html,
+    markdown,
+    pull_request,
+    pulls,
+    status,
+    text,
+    verdicts,
+)
 from reconciler.report import json as json_report
 from reconciler.report.actions import STYLES, SYMBOLS
-from reconciler.report.layout import Block, lay_out, plain
+from reconciler.report.layout import Block, columns, lay_out, plain
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots" / "report"
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -515,6 +526,8 @@ CASES = {
     "history.json": lambda: json_report.rows(ENTRIES),
     "explain.txt": lambda: plain(explain.blocks(EXPLAINED)),
     "explain-60.txt": lambda: folded(explain.blocks(EXPLAINED), 60),
+    "explain-200.txt": lambda: folded(explain.blocks(EXPLAINED), 200),
+    "explain-80.txt": lambda: folded(explain.blocks(EXPLAINED), 80),
     "explain-at-rest.txt": lambda: plain(explain.blocks(AT_REST)),
     "pulls.txt": lambda: plain(pulls.table([PULL])),
     "pull.txt": lambda: plain([*pulls.head(PULL), *pulls.difference(DIFF)]),
@@ -534,6 +547,17 @@ def test_what_people_read(name: str) -> None:
 def test_narrow_text_fits_unless_a_word_does_not(name: str) -> None:
     long = [line for line in CASES[name]().splitlines() if len(line) > 60]
     assert [line for line in long if max(len(word) for word in line.split()) < 40] == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_drawing_hides_no_number_and_fits(width: int) -> None:
+    said = folded(explain.blocks(EXPLAINED), width)
+    for gate in GATES:
+        for shown in (gates.number(gate.value), gates.number(gate.champion), gates.interval(gate), str(gate.n)):
+            assert shown in said
+    drawn = [line for line in said.splitlines() if "┈" in line]
+    assert len(drawn) == len(GATES)
+    assert max(columns(line) for line in drawn) <= width
 
 
 def test_every_kind_of_action_has_a_symbol_and_a_line() -> None:
