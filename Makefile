@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test servers test-forge test-cluster test-platform check generate
+.PHONY: help setup demo walkthrough pictures test test-browser servers test-forge test-cluster test-platform check generate
 .PHONY: lock locks clean
 
 help:  ## List the targets
@@ -65,6 +65,9 @@ pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (n
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+test-browser: setup  ## Run the tests that look at pages (needs Chromium)
+	@$(BIN)/python -m pytest -m browser tests $(TESTS)
 
 servers: setup  ## Build what is missing of the real servers for tests (Go, gcc, npm; about 15 minutes, once)
 	@$(BIN)/python -m tests.servers

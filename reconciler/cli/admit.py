@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import console
-from reconciler.cli.options import PlanFormat, PlanOutput
+from reconciler.cli.options import VerdictFormat, VerdictOutput
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def admit(
         str, typer.Option(metavar="REV", help="What it is merged into; main as it is now by default.")
     ] = "",
     head: Annotated[str, typer.Option(metavar="REV", help="What would be merged.")] = "HEAD",
-    output: PlanOutput = PlanFormat.text,
+    output: VerdictOutput = VerdictFormat.text,
 ) -> None:
     """Judge a change as every pull request is judged.
 
@@ -35,11 +35,11 @@ def admit(
     with console.working("fetching, and asking the registry"):
         said = judged(session, base, head)
     match output:
-        case PlanFormat.json:
+        case VerdictFormat.json:
             console.write(verdicts.as_json(said))
-        case PlanFormat.markdown:
+        case VerdictFormat.markdown:
             console.write(verdicts.as_markdown(said))
-        case PlanFormat.text:
+        case VerdictFormat.text:
             console.show(verdicts.blocks(said))
     raise typer.Exit(1 if any(verdict.verdict == "block" for verdict in said) else 0)
 

@@ -1,7 +1,8 @@
 """Standard output for data, standard error for everything else. Every command writes through this file.
 
 At a terminal: colour, and lines folded to its width. In a pipe: plain text, one line an item. ``NO_COLOR`` and
-``FORCE_COLOR`` are honoured (https://no-color.org), and so is ``COLUMNS``.
+``FORCE_COLOR`` are honoured (https://no-color.org), and so is ``COLUMNS``. Where the locale is C or POSIX,
+or the stream's encoding lacks a mark, drawings are made of ASCII.
 """
 
 from __future__ import annotations
@@ -106,16 +107,38 @@ def _show(blocks: Iterable[Block], stream: TextIO) -> None:
     from reconciler.report.layout import lay_out, plain
 
     if not at_terminal(stream):
+        text = _written(plain(blocks), stream)
         if stream is sys.stdout:
-            write(plain(blocks))
+            write(text)
         else:
-            stream.write(plain(blocks))
+            stream.write(text)
         return
     from rich.text import Text
 
     console = rich_console(stream)
     for spans in lay_out(blocks, console.width):
-        console.print(Text.assemble(*((span.text, STYLES[span.style]) for span in spans)), soft_wrap=True)
+        parts = ((_written(span.text, stream), STYLES[span.style]) for span in spans)
+        console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _written(text: str, stream: TextIO) -> str:
+    """The text as this stream can show it: what it cannot is drawn in ASCII, or escaped."""
+    if text.isascii():
+        return text
+    from reconciler.report.drawing import ASCII
+
+    encoding = stream.encoding or "ascii"
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG")
+    drawn = text.translate(ASCII) if locale in ("C", "POSIX") or _lacks(encoding, text) else text
+    return drawn.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _lacks(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 @contextmanager

@@ -15,15 +15,27 @@ class Format(StrEnum):
     json = "json"
 
 
-class PlanFormat(StrEnum):
+class VerdictFormat(StrEnum):
     text = "text"
     json = "json"
     markdown = "markdown"
 
 
+class PlanFormat(StrEnum):
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    html = "html"
+
+
 Output = Annotated[Format, typer.Option("--output", "-o", help="Text for people, JSON for programs.")]
+VerdictOutput = Annotated[
+    VerdictFormat,
+    typer.Option("--output", "-o", help="Text for people, Markdown for a forge, JSON for programs."),
+]
 PlanOutput = Annotated[
-    PlanFormat, typer.Option("--output", "-o", help="Text for people, Markdown for a forge, JSON for programs.")
+    PlanFormat,
+    typer.Option("--output", "-o", help="Text, one HTML page, Markdown for a forge, JSON for programs."),
 ]
 Pair = Annotated[str, typer.Argument(metavar="ENV/MODEL", help="As in production/digits.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The pull request's number.")]

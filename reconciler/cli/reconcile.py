@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import console
-from reconciler.cli.options import PlanFormat
+from reconciler.cli.options import PlanFormat, PlanOutput
 from reconciler.cli.session import Session
 from reconciler.cli.version import version_option
 
@@ -41,9 +41,7 @@ def reconcile(
         str | None,
         typer.Option(metavar="DIGEST", help="Do nothing unless the plan is still the one with this digest."),
     ] = None,
-    output: Annotated[
-        PlanFormat, typer.Option("--output", "-o", help="How to write the plan.")
-    ] = PlanFormat.text,
+    output: PlanOutput = PlanFormat.text,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="0: nothing to do. 2: changes. 1: an error.")
     ] = False,
@@ -67,6 +65,7 @@ def reconcile(
         _refuse_with(context, dry_run or detailed_exitcode or {env, model, watch, expect} != {None})
         return
     _check_options(dry_run, {"--env": env, "--model": model, "--expect": expect})
+    _check_stream(watch, output)
     from reconciler.planning.in_motion import Scope
 
     ticks = Ticks(directory, Scope(environment=env or "", model=model or ""), dry_run, expect, output)
@@ -144,6 +143,10 @@ class Ticks:
             case PlanFormat.json:
                 write = json.plan_line if one_of_many else json.plan
                 console.write(write(plan, outcomes, remaining))
+            case PlanFormat.html:
+                from reconciler.report import html
+
+                console.write(html.plan(plan, outcomes, remaining))
             case PlanFormat.markdown:
                 console.write(markdown.plan(plan, outcomes, remaining))
             case PlanFormat.text:
@@ -160,6 +163,13 @@ def _check_options(dry_run: bool, given: dict[str, str | None]) -> None:
         raise Terminal(f"{empty} is empty", hint="give it a value, or leave it out")
     if dry_run and given["--expect"]:
         raise Terminal("--expect guards what is done, and --dry-run does nothing", hint="leave one of them out")
+
+
+def _check_stream(watch: int | None, output: PlanFormat) -> None:
+    from reconciler.core.errors import Terminal
+
+    if watch is not None and output is PlanFormat.html:
+        raise Terminal("--output html is one page, and --watch goes on", hint="leave one of them out")
 
 
 def _check_scope(desired: DesiredState, scope: Scope) -> None:

@@ -22,6 +22,14 @@ Answer = Literal["pass", "review", "block"]
 """Of a gate, or of everything that was asked: it may go, a person decides, it may not go."""
 
 
+class Bound(Frozen):
+    """One limit of a gate, in the metric's own units: what ``of`` makes it, and on which side is good."""
+
+    at: float
+    good: Literal["above", "below"]
+    of: Literal["threshold", "champion", "baseline"]
+
+
 class GateVerdict(Frozen):
     """One gate's answer with everything a person needs to check it."""
 
@@ -35,6 +43,8 @@ class GateVerdict(Frozen):
     high: float | None = None
     champion: float | None = None
     asked: str = Field(default="", description="The condition, as in '>= 0.9' or 'drop <= 0.02'.")
+    bounds: tuple[Bound, ...] = ()
+    paired: bool = Field(default=False, description="Whether low and high are of value minus champion.")
     slice: str = ""
     waived: str = Field(default="", description="The waiver's reason, where one was used.")
 

@@ -16,7 +16,7 @@ from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.digests import evidence_key
 from reconciler.core.documents import Gate, Pin, VerifiedPin, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
-from reconciler.core.plan import GateVerdict
+from reconciler.core.plan import Bound, GateVerdict
 from reconciler.planning.view import Change
 
 JUDGE = "1"
@@ -238,8 +238,26 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
         high=shown.high,
         champion=champion.value if champion else None,
         asked=asked,
+        bounds=tuple(_bounds(gate, champion, case)),
+        paired=shown is not scores.candidate,
         slice=where,
     )
+
+
+def _bounds(gate: Gate, champion: Estimate | None, case: Case) -> Iterator[Bound]:
+    """What the gate asks, as values that a person can see beside the candidate's."""
+    if gate.op is not None and gate.threshold is not None:
+        yield Bound(at=gate.threshold, good="above" if gate.op in (">", ">=") else "below", of="threshold")
+    if gate.versus is None:
+        return
+    ref, drop, rise = gate.versus.ref, gate.versus.max_drop, gate.versus.max_rise
+    base = case.baselines.get(gate.metric.partition(".")[2])
+    if ref == "champion":
+        base = champion.value if champion else None
+    if base is not None and drop is not None:
+        yield Bound(at=base - drop, good="above", of=ref)
+    elif base is not None and rise is not None:
+        yield Bound(at=base + rise, good="below", of=ref)
 
 
 _Fail = Callable[[Literal["review", "block"], str], None]

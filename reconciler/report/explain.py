@@ -95,7 +95,7 @@ def _judged(item: Judged) -> list[Block]:
     when = f" at {moment(item.judged_at)}" if item.judged_at else ""
     style: Style = gates.STYLES[verdict.verdict]
     blocks: list[Block] = [line(Span(what, "strong"), ", judged", when, ": ", Span(verdict.verdict, style))]
-    return [*blocks, *verdicts.reasons(verdict)]
+    return [*blocks, *verdicts.reasons(verdict, drawn=True)]
 
 
 def _holds(title: str, holds: tuple[Hold, ...]) -> list[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.core.plan import Answer, GateVerdict
+from reconciler.report.drawing import LEGEND, bar, drawing
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 
@@ -22,8 +23,7 @@ def interval(gate: GateVerdict) -> str:
     """``[low, high]``. Of the difference to the champion (signed) where that is what the gate looked at."""
     if gate.low is None or gate.high is None:
         return ""
-    own = gate.value is not None and gate.low <= gate.value <= gate.high
-    form = ".4g" if own or gate.champion is None else "+.4g"
+    form = "+.4g" if gate.paired else ".4g"
     return f"[{gate.low:{form}}, {gate.high:{form}}]"
 
 
@@ -35,32 +35,49 @@ def said(gate: GateVerdict) -> str:
     return f"{gate.verdict} (waived)" if gate.waived else gate.verdict
 
 
+def by_severity(among: Sequence[GateVerdict]) -> list[GateVerdict]:
+    """Those that do not pass first."""
+    return sorted(among, key=lambda gate: SEVERITY[gate.verdict])
+
+
 def champion(gate: GateVerdict, among: Sequence[GateVerdict]) -> str:
     """The champion's value; said plainly where something was measured and no champion beside it."""
     alone = gate.value is not None and all(other.champion is None for other in among)
     return "no champion" if alone else number(gate.champion)
 
 
-def blocks(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
-    """Every gate as a row, those that do not pass first, and why those do not."""
+def blocks(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) -> list[Block]:
+    """Every gate as a row, those that do not pass first; ``drawn``, if asked for; and why those do not pass."""
     said_below = [
         line(
             Span(said(gate), STYLES[gate.verdict]), f"  {gate.gate}: {visible(gate.why)}", indent=indent, hang=4
         )
-        for gate in sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
+        for gate in by_severity(gates)
         if gate.verdict != "pass" or gate.waived
     ]
-    return [*table(gates, indent), *said_below]
+    return [*table(gates, indent, drawn), *said_below]
 
 
-def table(gates: Sequence[GateVerdict], indent: int = 0) -> list[Block]:
+def table(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) -> list[Block]:
     """The rows alone."""
     if not gates:
         return []
-    ordered = sorted(gates, key=lambda gate: SEVERITY[gate.verdict])
-    rows = tuple(_row(gate, gates) for gate in ordered)
+    ordered = by_severity(gates)
+    bars = _bars(ordered) if drawn else [()] * len(ordered)
+    rows = tuple((*_row(gate, gates), *bar) for gate, bar in zip(ordered, bars, strict=True))
     narrow = tuple(each for row in rows for each in _folded(row, indent))
-    return [Grid(HEAD, rows, indent, narrow)]
+    grid = Grid((*HEAD, "DRAWN") if drawn else HEAD, rows, indent, narrow)
+    shown = "".join(span.text for bar in bars for span in bar)
+    legend = [text for mark, text in LEGEND.items() if mark in shown]
+    return [grid, line(Span("   ".join(legend), "dim"), indent=indent)] if legend else [grid]
+
+
+def _bars(gates: Sequence[GateVerdict]) -> list[tuple[Span, ...]]:
+    """A cell for each gate: its axis between two numbers, all axes below each other."""
+    drawings = [drawing(gate) for gate in gates]
+    wide = max((len(number(each.low)) for each in drawings if each), default=0)
+    texts = [f"{number(each.low):>{wide}} {bar(each)} {number(each.high)}" if each else "" for each in drawings]
+    return [(cell(text, STYLES[gate.verdict]),) for gate, text in zip(gates, texts, strict=True)]
 
 
 def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:
@@ -76,11 +93,12 @@ def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:
 
 
 def _folded(row: tuple[Span, ...], indent: int) -> tuple[Line, ...]:
-    """The same on two lines, for a narrow terminal."""
-    gate, asked, value, against, between, samples, verdict = row
+    """The same on two lines, and its drawing on a third, for a narrow terminal."""
+    gate, asked, value, against, between, samples, verdict, *drawn = row
     numbers = f"{value.text} against {against.text}, {between.text}, n {samples.text}"
     numbers = numbers.replace(" against no", ", no").replace(" against -", "").replace(", -", "")
     return (
         line(verdict, "  ", gate, f"  {asked.text}", indent=indent, hang=4),
         line(numbers, indent=indent + 4, hang=2),
+        *(Line((bar,), indent=indent + 4, whole=True) for bar in drawn if bar.text != "-"),
     )

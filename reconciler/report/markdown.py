@@ -9,10 +9,10 @@ from reconciler.core.base import Subject
 from reconciler.core.digests import short
 from reconciler.core.plan import GateVerdict, Outcome, Plan
 from reconciler.report.actions import SYMBOLS, target
-from reconciler.report.gates import SEVERITY, champion, interval, name, number, said
+from reconciler.report.gates import by_severity, champion, interval, name, number, said
 from reconciler.report.inert import code, inert
 from reconciler.report.layout import columns
-from reconciler.report.text import budget, count, subjects, tally
+from reconciler.report.text import budget, headline, subjects
 
 GATES = ("gate", "asked", "value", "interval", "n", "champion", "verdict")
 
@@ -54,7 +54,7 @@ def _cells(row: str) -> list[str]:
 
 def gates(verdicts: Sequence[GateVerdict], limit: int = 150) -> str:
     """The gate table, those that do not pass first."""
-    ordered = sorted(verdicts, key=lambda gate: SEVERITY[gate.verdict])
+    ordered = by_severity(verdicts)
     text = table(GATES, [_gate(gate, ordered) for gate in ordered[:limit]])
     more = len(ordered) - limit
     return f"{text}\n\nand {more} more; the evidence has them." if more > 0 else text
@@ -76,15 +76,9 @@ def _gate(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[str, ...]:
 def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> str:
     """Headed by what would happen (or did), one section a subject, one newline at the end."""
     became = {outcome.key: outcome for outcome in outcomes or ()}
-    rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}"
-    if not plan.actions:
-        headline = f"**No changes** · {count(plan.subjects, 'subject')}, {rest}"
-    elif outcomes is None:
-        headline = f"**Plan: {count(len(plan.actions), 'action')}** · {rest}"
-    else:
-        headline = f"**Applied: {tally(outcomes)}** · {rest}"
+    head, rest = headline(plan, outcomes)
     at = f"at {code(plan.revision[:7])}, digest {code(short(plan.digest))}"
-    parts = [f"{headline} · {at}", *(_subject(subject, plan, became) for subject in subjects(plan))]
+    parts = [f"**{head}** · {rest} · {at}", *(_subject(subject, plan, became) for subject in subjects(plan))]
     if plan.gaps:
         parts.append("### Not seen\n\n" + "\n".join(f"- {code(g.source)}: {inert(g.error)}" for g in plan.gaps))
     if plan.problems:

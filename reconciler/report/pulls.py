@@ -63,7 +63,7 @@ def body(pull: PullRequest) -> str:
     return text.rpartition("\n")[0].partition(FOLD)[0].rstrip() if pull.marker is not None else text
 
 
-def difference(text: str) -> list[Block]:
+def difference(text: str) -> list[Line]:
     """A unified diff, coloured. Its lines are never folded, and control characters are not shown."""
     return [_diff_line(each) for each in text.splitlines() if not each.startswith(_UNSAID)]
 

@@ -56,6 +56,10 @@ class Reason(Frozen):
     def symbol(self) -> str:
         return SYMBOLS[self.code] if self.planned else "!" if self.person else "="
 
+    @property
+    def style(self) -> Style:
+        return "good" if self.planned else "warn" if self.person else "note"
+
 
 class Row(Frozen):
     """One model in one environment. ``since``: when it came into this state."""
@@ -72,6 +76,10 @@ class Row(Frozen):
     alias: str | None = None
     alias_version: str | None = None
     why_not: tuple[Reason, ...] = ()
+
+    @property
+    def style(self) -> Style:
+        return _STYLES[self.state]
 
 
 def rows(
@@ -192,8 +200,7 @@ def blocks(
         said += [BLANK] if said else []
         said.append(line(Span(subject, "strong")))
         for reason in reasons:
-            style: Style = "good" if reason.planned else "warn" if reason.person else "note"
-            said.append(line(Span(f"{reason.symbol} {reason.code}", style), indent=2, hang=2))
+            said.append(line(Span(f"{reason.symbol} {reason.code}", reason.style), indent=2, hang=2))
             said.append(line(Span(visible(reason.what), "dim"), indent=4))
     unseen = [line(Span(f"? {gap.source}", "bad"), f": {visible(gap.error)}", hang=4) for gap in gaps]
     return sections([_matrix(table, environments)], said, unseen)
@@ -213,9 +220,9 @@ def _entry(row: Row | None) -> Span:
     if row is None:
         return cell("")
     if row.version is None:
-        return cell(row.state, _STYLES[row.state])
+        return cell(row.state, row.style)
     since = f" since {moment(row.since)}" if row.since else ""
-    return cell(f"v{row.version} {row.state}{since}", _STYLES[row.state])
+    return cell(f"v{row.version} {row.state}{since}", row.style)
 
 
 def _why(

@@ -18,7 +18,7 @@ from reconciler.report.actions import STYLES, SYMBOLS, target
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Line, Span, Style, line, sections
 
-_RESULTS: dict[str, Style] = {"done": "good", "already": "dim", "failed": "bad", "skipped": "warn"}
+RESULTS: dict[str, Style] = {"done": "good", "already": "dim", "failed": "bad", "skipped": "warn"}
 
 
 def plan(plan: Plan, outcomes: tuple[Outcome, ...] | None = None, remaining: int | None = None) -> list[Block]:
@@ -58,12 +58,12 @@ def _action(action: Action, outcome: Outcome | None) -> list[Block]:
     parts = [Span(f"{symbol} {action.kind}", STYLES[symbol]), Span(f"  {visible(target(action))}")]
     if outcome is not None:
         number = f" {outcome.detail.partition(' ')[0]}" if action.kind == "open-pull-request" else ""
-        parts.append(Span(f"  {outcome.result}{number}", _RESULTS[outcome.result]))
+        parts.append(Span(f"  {outcome.result}{number}", RESULTS[outcome.result]))
     blocks: list[Block] = [line(*parts, indent=2, hang=4)]
     if outcome is not None and outcome.result in ("failed", "skipped"):
         again = " (the next tick tries again)" if outcome.retryable else ""
         said = f"{visible(outcome.detail)}{again}"
-        blocks.append(line(Span(said, _RESULTS[outcome.result]), indent=6))
+        blocks.append(line(Span(said, RESULTS[outcome.result]), indent=6))
     else:
         blocks.append(line(Span(visible(action.reason), "dim"), indent=6))
     return blocks
@@ -99,6 +99,16 @@ def problem_blocks(problem: Problem) -> list[Block]:
 
 def _tripped(plan: Plan) -> list[Block]:
     return [line(Span("tripwire", "bad"), f": {visible(text)}", hang=4) for text in plan.tripped]
+
+
+def headline(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> tuple[str, str]:
+    """What is or was done, and everything else counted."""
+    rest = f"{count(len(plan.holds), 'hold')}, {count(len(plan.gaps), 'gap')}"
+    if not plan.actions:
+        return "No changes", f"{count(plan.subjects, 'subject')}, {rest}"
+    if outcomes is None:
+        return f"Plan: {count(len(plan.actions), 'action')}", rest
+    return f"Applied: {tally(outcomes)}", rest
 
 
 def summary(plan: Plan, outcomes: tuple[Outcome, ...] | None = None) -> Line:

@@ -21,9 +21,9 @@ def _one(verdict: Verdict) -> list[Block]:
     return [head, *reasons(verdict)]
 
 
-def reasons(verdict: Verdict) -> list[Block]:
+def reasons(verdict: Verdict, drawn: bool = False) -> list[Block]:
     """The gates, then the objections, a block before a review."""
-    blocks = gates.blocks(verdict.gates, indent=2)
+    blocks = gates.blocks(verdict.gates, indent=2, drawn=drawn)
     for objection in sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict]):
         mark = Span(objection.verdict, gates.STYLES[objection.verdict])
         blocks.append(line(mark, f"  {objection.code}: {visible(objection.what)}", indent=2, hang=4))

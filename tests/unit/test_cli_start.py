@@ -249,6 +249,32 @@ def test_a_terminal_folds_lines_and_a_pipe_does_not(tmp_path: Path) -> None:
     assert len(piped.stderr.splitlines()) == 2
 
 
+DRAWN = (
+    "from reconciler.cli import console; from reconciler.report.layout import line; "
+    "console.show([line('┣●┫ é')])"
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LC_ALL": "C.UTF-8"}, "┣●┫ é\n"),
+        ({"LC_ALL": "", "LC_CTYPE": "", "LANG": ""}, "┣●┫ é\n"),
+        ({"LC_ALL": "C"}, "[*] é\n"),
+        ({"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"}, "[*] é\n"),
+        ({"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}, "[*] \\xe9\n"),
+    ],
+)
+def test_where_a_mark_cannot_be_shown_it_is_ascii(environment: dict[str, str], said: str) -> None:
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWN], capture_output=True, check=True, env={**os.environ, **environment}
+    )
+    assert done.stdout.decode(encoding) == said
+    if encoding == "utf-8":
+        assert at_a_terminal(script=DRAWN, env=environment) == said
+
+
 PROPOSAL = (ROOT / "tests/snapshots/report/pull-request-review.md").read_text()
 
 

@@ -120,6 +120,18 @@ def test_a_tick_is_told_with_its_outcomes(loop: Loop, capsys: pytest.CaptureFixt
     )
 
 
+def test_a_plan_is_one_page_where_it_is_asked_for(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.ticks = [(SOMETHING, (DONE,))]
+    assert run(["--dry-run", "--output", "html"]) == 0
+    out, err = capsys.readouterr()
+    assert (err, out.startswith("<!DOCTYPE html>"), out.endswith("</html>\n")) == ("", True, True)
+    assert "<h1>Plan: 1 action</h1>" in out
+    assert run(["-o", "html"]) == 0
+    assert "<h1>Applied: 1 done</h1>" in capsys.readouterr().out
+    assert run(["-o", "html", "--watch"]) == 1
+    assert capsys.readouterr().err.startswith("error: --output html is one page, and --watch goes on\nhint:")
+
+
 def test_a_dry_run_has_no_writers(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
     loop.ticks = [(SOMETHING, ())]
     assert run(["--dry-run", "--env", "staging"]) == 0

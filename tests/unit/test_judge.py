@@ -412,3 +412,35 @@ def test_the_property_is_about_evidence_that_could_pass() -> None:
     """Otherwise the law above would hold of a judge that refuses everything."""
     assert ask(gate(slices=("ink",), min_samples=1000), evidence(slices=INK)).verdict == "pass"
     assert ask(paired(max_age=timedelta(days=30)), evidence()).verdict == "pass"
+
+
+BASELINE = CASE._replace(baselines={"accuracy": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("one", "case", "bounds", "paired_interval"),
+    [
+        (gate(), CASE, [(0.9, "above", "threshold")], False),
+        (gate(op="<", threshold=2.0), CASE, [(2.0, "below", "threshold")], False),
+        (paired(), CASE, [(0.93, "above", "champion")], True),
+        (paired(versus=RISE), CASE, [(0.97, "below", "champion")], True),
+        (gate(versus=DROP), CASE, [(0.9, "above", "threshold"), (0.93, "above", "champion")], True),
+        (paired(), FIRST, [], False),
+        (
+            paired(versus=BASE_DROP),
+            CASE._replace(baselines={"accuracy": 0.9}),
+            [(0.89, "above", "baseline")],
+            False,
+        ),
+    ],
+)
+def test_what_is_asked_is_told_in_the_metric_s_units(
+    one: Gate, case: Case, bounds: list[tuple[float, str, str]], paired_interval: bool
+) -> None:
+    champion = None if case is FIRST else 0.95
+    document = evidence(scores(champion=champion, difference=None if champion is None else 0.0), case=case)
+    said = ask(one, document, case)
+    assert [(bound.at, bound.good, bound.of) for bound in said.bounds] == [
+        (pytest.approx(at), good, of) for at, good, of in bounds
+    ]
+    assert said.paired is paired_interval

@@ -59,6 +59,14 @@ def test_the_example_is_packed(shipped: list[str], path: str) -> None:
     assert f"reconciler/example/{path}" in shipped
 
 
+def test_the_templates_of_pages_are_packed(shipped: list[str]) -> None:
+    beside = ROOT / "reconciler/report/html"
+    assert {f"reconciler/report/html/{path.name}" for path in beside.iterdir() if path.is_file()} <= set(
+        shipped
+    )
+    assert "reconciler/report/html/base.html" in shipped
+
+
 def test_nothing_is_packed_twice_and_no_data(shipped: list[str]) -> None:
     assert len(shipped) == len(set(shipped))
     assert not [name for name in shipped if name.startswith("workflows/rendered/")]

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.core.base import Subject
 from reconciler.core.documents import Admission, Pin, Rejected, Release, VerifiedPin
+from reconciler.core.errors import Problem
 from reconciler.core.evidence import Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     Approval,
@@ -28,6 +29,7 @@ from reconciler.core.observed import (
 from reconciler.core.plan import (
     Action,
     ApplyManifests,
+    Bound,
     ClosePullRequest,
     CollectWorkflows,
     FileChange,
@@ -52,10 +54,21 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.core.serving import ServingSnapshot
-from reconciler.report import explain, history, markdown, pull_request, pulls, status, text, verdicts
+from reconciler.report import (
+    explain,
+    gates,
+    history,
+    html,
+    markdown,
+    pull_request,
+    pulls,
+    status,
+    text,
+    verdicts,
+)
 from reconciler.report import json as json_report
 from reconciler.report.actions import STYLES, SYMBOLS
-from reconciler.report.layout import Block, lay_out, plain
+from reconciler.report.layout import Block, columns, lay_out, plain
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots" / "report"
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -64,6 +77,7 @@ STAGING = Subject(environment="staging", model="digits")
 PRODUCTION = Subject(environment="production", model="digits")
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
 
+THRESHOLD = Bound(at=0.9, good="above", of="threshold")
 GATES = (
     GateVerdict(
         gate="accuracy",
@@ -76,6 +90,7 @@ GATES = (
         high=0.9861,
         champion=0.98056,
         asked=">= 0.9",
+        bounds=(THRESHOLD,),
     ),
     GateVerdict(
         gate="no-worse",
@@ -89,6 +104,8 @@ GATES = (
         high=0.0083,
         champion=0.98056,
         asked="drop <= 0.01 against the champion",
+        bounds=(Bound(at=0.97056, good="above", of="champion"),),
+        paired=True,
     ),
     GateVerdict(
         gate="worst-hand",
@@ -99,6 +116,7 @@ GATES = (
         n=41,
         champion=0.9,
         asked=">= 0.9",
+        bounds=(THRESHOLD,),
         slice="hand=left",
     ),
 )
@@ -111,6 +129,8 @@ FIRST_GATES = (
             "why": "no champion to compare with",
             "low": 0.9528,
             "high": 0.9861,
+            "bounds": (),
+            "paired": False,
         }
     ),
 )
@@ -276,6 +296,7 @@ PLAN = Plan(
     tripped=("deletes in staging: 5 prunes, and the limit is 3",),
     subjects=3,
 )
+PROBLEM = Problem(path="models/fraud/model.yaml", line=3, what="owner is missing", hint="name whom people ask")
 QUIET = PLAN.model_copy(update={"actions": (), "holds": (), "gaps": (), "tripped": ()})
 OUTCOMES = (
     Outcome(key=ACTIONS[0].key, kind=ACTIONS[0].kind, subject=ACTIONS[0].subject, result="done"),
@@ -460,6 +481,8 @@ CASES = {
     "plan.txt": lambda: plain(text.plan(PLAN)),
     "plan-60.txt": lambda: folded(text.plan(PLAN), 60),
     "plan.md": lambda: markdown.plan(PLAN),
+    "plan.html": lambda: html.plan(PLAN),
+    "applied.html": lambda: html.plan(PLAN.model_copy(update={"problems": (PROBLEM,)}), OUTCOMES, 4990),
     "plan.json": lambda: json_report.plan(PLAN),
     "applied.txt": lambda: plain(text.plan(PLAN, OUTCOMES)),
     "applied.md": lambda: markdown.plan(PLAN, OUTCOMES),
@@ -503,6 +526,8 @@ CASES = {
     "history.json": lambda: json_report.rows(ENTRIES),
     "explain.txt": lambda: plain(explain.blocks(EXPLAINED)),
     "explain-60.txt": lambda: folded(explain.blocks(EXPLAINED), 60),
+    "explain-200.txt": lambda: folded(explain.blocks(EXPLAINED), 200),
+    "explain-80.txt": lambda: folded(explain.blocks(EXPLAINED), 80),
     "explain-at-rest.txt": lambda: plain(explain.blocks(AT_REST)),
     "pulls.txt": lambda: plain(pulls.table([PULL])),
     "pull.txt": lambda: plain([*pulls.head(PULL), *pulls.difference(DIFF)]),
@@ -522,6 +547,17 @@ def test_what_people_read(name: str) -> None:
 def test_narrow_text_fits_unless_a_word_does_not(name: str) -> None:
     long = [line for line in CASES[name]().splitlines() if len(line) > 60]
     assert [line for line in long if max(len(word) for word in line.split()) < 40] == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_drawing_hides_no_number_and_fits(width: int) -> None:
+    said = folded(explain.blocks(EXPLAINED), width)
+    for gate in GATES:
+        for shown in (gates.number(gate.value), gates.number(gate.champion), gates.interval(gate), str(gate.n)):
+            assert shown in said
+    drawn = [line for line in said.splitlines() if "┈" in line]
+    assert len(drawn) == len(GATES)
+    assert max(columns(line) for line in drawn) <= width
 
 
 def test_every_kind_of_action_has_a_symbol_and_a_line() -> None:
