@@ -12,7 +12,6 @@ from itertools import pairwise
 import pytest
 
 from reconciler.core.base import Subject
-from reconciler.core.errors import Problem
 from reconciler.core.observed import Gap, Marker
 from reconciler.core.plan import (
     FileChange,
@@ -26,6 +25,7 @@ from reconciler.core.plan import (
     Tell,
     Verdict,
 )
+from reconciler.core.problems import Problem
 from reconciler.report import html, status
 from tests.unit.test_report_inert import HOSTILE
 from tests.unit.test_report_snapshots import AT, ONE, OUTCOMES, PLAN, PRODUCTION, QUIET, ROWS, STAGING

@@ -12,7 +12,6 @@ import pytest
 
 from reconciler.core.base import Subject
 from reconciler.core.documents import Admission, Pin, Rejected, Release, VerifiedPin
-from reconciler.core.errors import Problem
 from reconciler.core.evidence import Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     Approval,
@@ -53,6 +52,7 @@ from reconciler.core.plan import (
     UpdatePullRequest,
     Verdict,
 )
+from reconciler.core.problems import Problem
 from reconciler.core.serving import ServingSnapshot
 from reconciler.report import (
     explain,
