@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,12 +44,12 @@ def history(
     session = Session.of(context)
     with console.working("reading the history of main"):
         readers = session.readers
-        changes = tuple(_changes(session.source, subject))
-        if not changes:
+        past = tuple(changes(session.source, subject, console.note))
+        if not past:
             _check_known(session.main, subject)
         sweeps = {name: reader.sweep() for name, reader in readers.registries.items()}
         entries = report.entries(
-            changes,
+            past,
             readers.forge.merged(),
             {name: swept for name, swept in sweeps.items() if isinstance(swept, RegistrySweep)},
             subject.environment,
@@ -76,8 +76,8 @@ def _check_known(main: DesiredState, subject: Subject) -> None:
     raise Terminal(f"main has no {subject}", hint=f"it has {known or 'no model in an environment'}")
 
 
-def _changes(source: Source, subject: Subject) -> Iterator[Change]:
-    """The Release at each commit of main that changed it, newest first. What does not parse is skipped."""
+def changes(source: Source, subject: Subject, note: Callable[[str], None]) -> Iterator[Change]:
+    """The Release at each commit of main that changed it, newest first. ``note`` gets what does not parse."""
     from reconciler.core.documents import Release, evidence_path, release_path
     from reconciler.core.evidence import EvidenceBundle
     from reconciler.core.strict_yaml import read
@@ -96,14 +96,14 @@ def _changes(source: Source, subject: Subject) -> Iterator[Change]:
             continue
         release = validate(Release, read(texts[oids[path]], path))
         if not isinstance(release, Release):
-            console.note(f"{path} at {commit.oid[:7]} does not parse: {release[0].what}")
+            note(f"{path} at {commit.oid[:7]} does not parse: {release[0].what}")
             continue
         bundle = None
         if beside in oids:
             try:
                 bundle = EvidenceBundle.model_validate_json(texts[oids[beside]])
             except ValueError:
-                console.note(f"{beside} at {commit.oid[:7]} does not parse")
+                note(f"{beside} at {commit.oid[:7]} does not parse")
         yield Change(commit.oid, commit.at, commit.author, release, bundle)
 
 

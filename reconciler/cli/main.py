@@ -29,6 +29,7 @@ from reconciler.cli.schema import schema
 from reconciler.cli.status import status
 from reconciler.cli.validate import validate
 from reconciler.cli.version import version
+from reconciler.cli.web import web
 
 if TYPE_CHECKING:
     from reconciler.core.errors import TrueupError
@@ -54,7 +55,20 @@ def init(
     write_repository(directory, example, say=lambda text: console.write(f"{text}\n"))
 
 
-for command in (status, explain, history, validate, render, admit, comment, rollback, logs, schema, version):
+for command in (
+    status,
+    explain,
+    history,
+    validate,
+    render,
+    admit,
+    comment,
+    rollback,
+    logs,
+    web,
+    schema,
+    version,
+):
     app.command()(command)
 app.add_typer(pr)
 app.add_typer(local)

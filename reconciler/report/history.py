@@ -22,7 +22,7 @@ from reconciler.report.layout import Block, Grid, Line, Style, cell, line, secti
 from reconciler.report.status import moment
 
 Result = Literal["verified", "failed", "superseded", "in flight", "removed"]
-_STYLES: dict[Result, Style] = {
+STYLES: dict[Result, Style] = {
     "verified": "good",
     "failed": "bad",
     "superseded": "dim",
@@ -190,7 +190,7 @@ def blocks(table: Sequence[Entry], subject: Subject) -> list[Block]:
                 (
                     cell(moment(entry.since)),
                     cell(f"v{entry.version}" if entry.version else "", "strong"),
-                    cell(entry.result, _STYLES[entry.result]),
+                    cell(entry.result, STYLES[entry.result]),
                     cell(f"#{entry.pull_request}" if entry.pull_request else ""),
                     cell(entry.grounds),
                     cell(entry.commit[:7]),

@@ -34,7 +34,7 @@ HEAVY = {
 }
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "admit comment explain history init local logs pr render rollback schema status validate version".split()  # noqa: SIM905
+    "admit comment explain history init local logs pr render rollback schema status validate version web".split()  # noqa: SIM905
 )
 
 

@@ -1,8 +1,9 @@
 """Pages: templates beside this file, one stylesheet, no script, nothing fetched from anywhere.
 
-:func:`plan` is ``--output html``; :func:`page` renders any template that extends base.html. Whatever a template
-prints is data: it loses its control characters (:func:`reconciler.report.inert.visible`) and is escaped. Only
-what this package itself wrote is :class:`markupsafe.Markup`.
+:func:`plan` is ``--output html``; :func:`page` renders any template that extends base.html, as
+`reconcile web` does. Whatever a template prints is data: it loses its control characters
+(:func:`reconciler.report.inert.visible`) and is escaped. Only what this package itself wrote is
+:class:`markupsafe.Markup`.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def _environment() -> Environment:
         instant=format_instant,
         minute=status.moment,
         diff=_diff,
+        log=_log,
     )
     return made
 
@@ -108,3 +110,8 @@ def _diff(difference: str) -> list[tuple[Markup, str]]:
     """Each line with its style. Its spaces mean something, so that it is escaped here and not finalized."""
     lines = pulls.difference(difference)
     return [(escape(span.text), span.style) for line in lines for span in line.spans]
+
+
+def _log(printed: str) -> list[Markup]:
+    """The lines of a log, which keep their indentation: a traceback needs it."""
+    return [escape(" " * (len(each) - len(each.lstrip(" "))) + visible(each)) for each in printed.splitlines()]

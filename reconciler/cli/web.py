@@ -1,0 +1,55 @@
+"""`reconcile web`: what there is to see, as pages for a browser on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import console
+from reconciler.cli.session import Session
+
+if TYPE_CHECKING:
+    from socket import socket
+
+HOST, PORT = "127.0.0.1", 8383
+
+
+def web(
+    context: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = PORT,
+    refresh: Annotated[
+        int, typer.Option("--refresh", metavar="SECONDS", min=1, help="How old what is shown may be.")
+    ] = 15,
+) -> None:
+    """Show the matrix, pull requests, runs and gates as pages, on this machine only.
+
+    Read-only: no page changes anything, and nobody else reaches them. Ctrl-C ends.
+    """
+    import uvicorn
+
+    from reconciler.bootstrap.process import now
+    from reconciler.cli.site import create_site
+
+    name = Session.of(context).repository.origin.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    site = create_site(lambda: Session.of(context).readers, now, name=name, patience=refresh)
+    socket = _bound(port)
+    console.write(f"http://{HOST}:{socket.getsockname()[1]}/\n")
+    config = uvicorn.Config(site, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[socket])
+
+
+def _bound(port: int) -> socket:
+    from socket import socket
+
+    from reconciler.core.errors import Terminal
+
+    bound = socket()
+    try:
+        bound.bind((HOST, port))
+    except OSError as error:
+        bound.close()
+        raise Terminal(
+            f"port {port} cannot be had: {error.strerror}", where="--port", hint="--port 0 takes a free one"
+        ) from error
+    return bound
