@@ -22,7 +22,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup demo walkthrough pictures test test-browser servers test-forge test-cluster test-platform check generate
-.PHONY: lock locks clean
+.PHONY: bench lock locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -85,6 +85,9 @@ test-cluster: setup  ## Run the tests that need a Kubernetes control plane (buil
 test-platform: setup  ## Tell the whole story on all the real servers at once (those of both, and PostgreSQL; about 8 minutes)
 	@$(BIN)/python -m tests.servers gitea cluster || test "$${CI-}" != true
 	@$(ISOLATED) $(BIN)/python -m pytest -m platform tests $(TESTS)
+
+bench: setup  ## Measure how quick things are, on a quiet machine, and write docs/benchmarks.md (BENCH=data: only that)
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 check: setup  ## Format, lint, types, layers, workflows, and whether documents and generated files are up to date
 	@$(BIN)/ruff format --check --quiet .

@@ -81,7 +81,10 @@ def connect_lease(repository: Repository, platform: Platform, clock: Clock) -> L
 def step_environment(repository: Repository, platform: Platform) -> dict[str, str]:
     """What a step, or a server of the embedded cluster, gets from this process: no secret of the shell's."""
     uris = tracking_uris(repository, platform)
-    inherited = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    inherited = (
+        *("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"),
+        *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TRUEUP_CACHE_LIMIT"),
+    )
     return {name: os.environ[name] for name in inherited if name in os.environ} | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "MLFLOW_TRACKING_URI": uris.get("default") or next(iter(uris.values())),

@@ -80,6 +80,15 @@ class Pool(Placement):
     spot: Spot | None = None
 
 
+class DataCache(Frozen):
+    """A volume on which the pods of a cluster keep the data that they have fetched, for each other."""
+
+    claim: Name = Field(description="A PersistentVolumeClaim of the engine's namespace, ReadWriteMany.")
+    limit: Annotated[str, Field(pattern=r"^\d{1,15}(\.\d{1,9})?[kMGT]?B$")] = Field(
+        default="20GB", description="Above it, what was not used the longest is removed."
+    )
+
+
 class Engine(Frozen):
     """What every engine has."""
 
@@ -89,6 +98,9 @@ class Engine(Frozen):
         description="How long a finished run that is not needed any more stays, for its logs.",
     )
     pools: dict[Name, Pool] = Field(default_factory=dict, description="For `training.compute.pool`.")
+    data_cache: DataCache | None = Field(
+        default=None, description="The embedded engine has its machine's cache, and takes no notice of this."
+    )
 
 
 class EngineEmbedded(Engine):

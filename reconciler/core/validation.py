@@ -145,6 +145,7 @@ PATTERN_HINTS: Final = {
     r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$": "write OWNER/NAME",
     r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$": "write an account, or ORGANISATION/TEAM",
     r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$": "write VENDOR/RESOURCE as nodes offer it, as in nvidia.com/gpu",
+    r"^\d{1,15}(\.\d{1,9})?[kMGT]?B$": "write a size as in 500MB, 20GB or 1.5TB",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",
 }
 """What a text must look like, by the pattern it failed; a test keeps this complete."""

@@ -1,7 +1,7 @@
-"""From a training's compute section and the Platform's pools to the pod that it asks for.
+"""From a training's compute section and the Platform's engine to the pods that they ask for.
 
-The result is a parameter of the run, and a template uses it as its ``podSpecPatch``; it is no part of any key.
-An engine without pods takes no notice of it.
+The results are parameters of the run, and a template uses them as its ``podSpecPatch``; they are no part of any
+key. An engine without pods takes no notice of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from reconciler.core.platform import Engine, Placement
 
 CHECKPOINTS = "checkpoint"
 """The volume that holds a training's checkpoint, mounted there by the template; empty at first."""
+
+DATA_CACHE = "/trueup/cache"
+"""Where the pods of the step `data` have the volume of ``engine.dataCache``."""
 
 RESTARTS = 2
 RESTARTS_ON_SPOT = 10
@@ -48,6 +51,24 @@ def pod_patch(engine: Engine, compute: Compute, run: str) -> dict[str, Any]:
     if len(main) > 1:
         patch["containers"] = [main]
     return patch
+
+
+def data_pod_patch(engine: Engine) -> dict[str, Any]:
+    """What a pod that fetches data has besides: the cache of the platform, where there is one.
+
+    Model code runs in other pods, which do not get it.
+    """
+    cache = engine.data_cache
+    if cache is None:
+        return {}
+    settings = {"TRUEUP_CACHE": DATA_CACHE, "TRUEUP_CACHE_LIMIT": cache.limit}
+    main = {
+        "name": "main",
+        "env": [{"name": name, "value": value} for name, value in settings.items()],
+        "volumeMounts": [{"name": "data-cache", "mountPath": DATA_CACHE}],
+    }
+    volume = {"name": "data-cache", "persistentVolumeClaim": {"claimName": cache.claim}}
+    return {"containers": [main], "volumes": [volume]}
 
 
 def _toleration(toleration: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from reconciler.core.base import Subject
+from reconciler.core.digests import canonical_json
 from reconciler.core.observed import LABEL_MANAGED, Gap, WorkflowRun
 from reconciler.core.plan import Hold, SubmitWorkflow
+from reconciler.planning.compute import data_pod_patch
 from reconciler.planning.holds import hold
 from reconciler.planning.view import View, attempt_of
 
@@ -67,6 +69,7 @@ def submission(
     The environment in the labels is the one whose budget it uses.
     """
     measuring = kind != "train"
+    data_pod = data_pod_patch(view.desired.platform.engine)
     name = run_name(kind, subject.model, key, number)
     if template not in view.desired.templates:
         return hold(
@@ -94,6 +97,7 @@ def submission(
             "model": subject.model,
             "commit": view.desired.revision,
             "image": view.desired.platform.images.steps,
+            **({"data-pod": canonical_json(data_pod)} if data_pod else {}),
             **parameters,
         },
         labels=labels,

@@ -23,8 +23,8 @@ from reconciler.adapters.kubernetes.lease import KubernetesLease
 from reconciler.core.digests import canonical_json
 from reconciler.core.documents import Compute
 from reconciler.core.errors import Retryable, Terminal, TrueupError
-from reconciler.core.platform import EngineArgo, Platform
-from reconciler.planning.compute import pod_patch
+from reconciler.core.platform import DataCache, EngineArgo, Platform
+from reconciler.planning.compute import data_pod_patch, pod_patch
 from reconciler.ports import Blob
 from tests.servers.argo_driver import install
 from tests.servers.cluster import LOG_LINES, Cluster
@@ -310,27 +310,48 @@ def test_logs_of_a_run_that_is_not_there_name_those_that_are() -> None:
 # --- a pod on a real API server ---------------------------------------------------------------------------
 
 
-@pytest.mark.cluster
-def test_the_patch_of_a_spot_pool_makes_a_pod_that_kubernetes_takes(cluster: Cluster, tmp_path: Path) -> None:
-    """Merged by kubectl with the library that Argo merges podSpecPatch with, and admitted by a real server."""
+CREATED = "create", "--dry-run=server", "--validate=strict", "--output=json", "--filename=-"
+
+
+def patched_pod(cluster: Cluster, name: str, patch: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The pod of a task of `train-v1`, roughly as Argo makes it, with this podSpecPatch."""
     templates = YAML(typ="safe").load(RENDERED / "train-v1.yaml")["spec"]["templates"]
-    (train,) = [template for template in templates if template["name"] == "train"]
-    main = {**train["container"], "name": "main", "image": "example/steps", "args": []}
+    (template,) = [template for template in templates if template["name"] == name]
+    main = {**template["container"], "name": "main", "image": "example/steps", "args": []}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "train"},
+        "metadata": {"name": name},
         "spec": {
             "containers": [main, {"name": "wait", "image": "example/argoexec"}],
-            "volumes": train["volumes"],
-            "securityContext": train["securityContext"],
+            "volumes": template["volumes"],
+            "securityContext": template["securityContext"],
         },
     }
     file = tmp_path / "pod.json"
     file.write_text(json.dumps(pod))
-    patch = canonical_json({"spec": pod_patch(ENGINE, Compute(gpus=2, pool="gpu", spot=True), NAME)})
-    asked = ("patch", "--local", f"--filename={file}", "--type=strategic", f"--patch={patch}", "--output=json")
-    patched = json.loads(cluster.kubectl(*asked))
+    merge = "patch", "--local", f"--filename={file}", "--type=strategic", "--output=json"
+    patched: dict[str, Any] = json.loads(cluster.kubectl(*merge, f"--patch={canonical_json({'spec': patch})}"))
+    return patched
+
+
+@pytest.mark.cluster
+def test_the_patch_of_a_data_cache_makes_a_pod_that_kubernetes_takes(cluster: Cluster, tmp_path: Path) -> None:
+    engine = ENGINE.model_copy(update={"data_cache": DataCache(claim="trueup-data", limit="200GB")})
+    patched = patched_pod(cluster, "data", data_pod_patch(engine), tmp_path)
+    volumes = {volume["name"]: volume for volume in patched["spec"]["volumes"]}
+    assert volumes.keys() == {"tmp", "trueup", "data-cache"}
+    assert volumes["data-cache"]["persistentVolumeClaim"] == {"claimName": "trueup-data"}
+    own = patched["spec"]["containers"][0]
+    assert {mount["mountPath"] for mount in own["volumeMounts"]} == {"/tmp", "/trueup", "/trueup/cache"}
+    cluster.kubectl("--namespace=default", *CREATED, stdin=json.dumps(patched))
+
+
+@pytest.mark.cluster
+def test_the_patch_of_a_spot_pool_makes_a_pod_that_kubernetes_takes(cluster: Cluster, tmp_path: Path) -> None:
+    """Merged by kubectl with the library that Argo merges podSpecPatch with, and admitted by a real server."""
+    patch = pod_patch(ENGINE, Compute(gpus=2, pool="gpu", spot=True), NAME)
+    patched = patched_pod(cluster, "train", patch, tmp_path)
     volumes = {volume["name"]: volume for volume in patched["spec"]["volumes"]}
     assert volumes["checkpoint"] == {
         "name": "checkpoint",
@@ -344,8 +365,7 @@ def test_the_patch_of_a_spot_pool_makes_a_pod_that_kubernetes_takes(cluster: Clu
     assert mounts["/trueup/checkpoint"]["subPath"] == NAME
     assert own["resources"]["limits"] == {"memory": "4Gi", "amd.com/gpu": "2"}
     assert own["resources"]["requests"]["amd.com/gpu"] == "2"
-    created = "create", "--dry-run=server", "--validate=strict", "--output=json", "--filename=-"
-    admitted = json.loads(cluster.kubectl("--namespace=default", *created, stdin=json.dumps(patched)))
+    admitted = json.loads(cluster.kubectl("--namespace=default", *CREATED, stdin=json.dumps(patched)))
     keys = [toleration["key"] for toleration in admitted["spec"]["tolerations"]]
     assert keys[:2] == ["nvidia.com/gpu", "spot"]
 

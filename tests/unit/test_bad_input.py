@@ -350,7 +350,9 @@ CASES = [
     Case(
         "a field of another system",
         {PLATFORM: f"{HEADER}Platform\nengine: {{namespace: ml}}\n"},
-        [f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, keep, pools, type"],
+        [
+            f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, dataCache, keep, pools, type"
+        ],
         EVERYTHING,
     ),
     Case(

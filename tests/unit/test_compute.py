@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from ruamel.yaml import YAML
 
 from reconciler.core.argo import CHECKPOINT
 from reconciler.core.base import Subject
+from reconciler.core.digests import canonical_json
 from reconciler.core.documents import Compute, Model
 from reconciler.core.plan import SubmitWorkflow
-from reconciler.core.platform import EngineArgo, EngineEmbedded
+from reconciler.core.platform import DataCache, EngineArgo, EngineEmbedded
 from reconciler.core.references import Documents, check
-from reconciler.planning.compute import CHECKPOINTS, pod_patch
+from reconciler.planning.compute import CHECKPOINTS, DATA_CACHE, data_pod_patch, pod_patch
+from reconciler.planning.plan import make_plan
 from reconciler.planning.training import plan_training
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story
@@ -77,7 +80,7 @@ def test_spot_adds_its_nodes_and_a_folder_of_the_claim_for_this_run() -> None:
 
 def test_the_template_has_the_volume_that_a_patch_replaces() -> None:
     templates = YAML(typ="safe").load(RENDERED / "train-v1.yaml")["spec"]["templates"]
-    (train,) = [template for template in templates if "podSpecPatch" in template]
+    (train,) = [template for template in templates if template["name"] == "train"]
     assert train["podSpecPatch"] == "{{workflow.parameters.pod}}"
     assert {"name": CHECKPOINTS, "emptyDir": {}} in train["volumes"]
     assert {"name": CHECKPOINTS, "mountPath": CHECKPOINT} in train["container"]["volumeMounts"]
@@ -99,6 +102,61 @@ def test_the_plan_hands_the_patch_over_and_restarts_spot_more_often() -> None:
     plain, spot = parameters({}), parameters({"gpus": 1, "pool": "gpu", "spot": True})
     assert (plain["pod"], plain["restarts"]) == ("{}", "2")
     assert (json.loads(spot["pod"])["nodeSelector"]["spot"], spot["restarts"]) == ("yes", "10")
+
+
+CACHED = ENGINE.model_copy(update={"data_cache": DataCache(claim="trueup-data", limit="200GB")})
+
+
+def test_the_platforms_cache_is_a_volume_of_the_pods_that_fetch_data() -> None:
+    assert data_pod_patch(ENGINE) == {}
+    assert data_pod_patch(CACHED) == {
+        "containers": [
+            {
+                "name": "main",
+                "env": [
+                    {"name": "TRUEUP_CACHE", "value": DATA_CACHE},
+                    {"name": "TRUEUP_CACHE_LIMIT", "value": "200GB"},
+                ],
+                "volumeMounts": [{"name": "data-cache", "mountPath": DATA_CACHE}],
+            }
+        ],
+        "volumes": [{"name": "data-cache", "persistentVolumeClaim": {"claimName": "trueup-data"}}],
+    }
+    assert pod_patch(CACHED, Compute(), RUN) == {}, "model code runs in the pod of the training"
+
+
+@pytest.mark.parametrize("path", sorted(RENDERED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_template_gives_the_cache_to_the_pods_that_fetch_data_and_to_no_other(path: Path) -> None:
+    spec = YAML(typ="safe").load(path)["spec"]
+    patched = {
+        template["name"]
+        for template in spec["templates"]
+        if template.get("podSpecPatch") == "{{workflow.parameters.data-pod}}"
+    }
+    fetching = {
+        template["name"]
+        for template in spec["templates"]
+        if template.get("container", {}).get("args", [""])[0] == "data"
+    }
+    assert patched == fetching != set()
+    assert {"name": "data-pod", "value": "{}"} in spec["arguments"]["parameters"]
+
+
+@pytest.mark.parametrize("name", ["first-training", "measurement-submitted"])
+def test_the_plan_hands_the_cache_over_where_there_is_one_and_no_key_changes(name: str) -> None:
+    story = Story(HERE / name)
+
+    def submitted(engine: EngineArgo) -> list[SubmitWorkflow]:
+        platform = story.main.platform.model_copy(update={"engine": engine})
+        plan = make_plan(story.main.model_copy(update={"platform": platform}), story.observed())
+        return [action for action in plan.actions if isinstance(action, SubmitWorkflow)]
+
+    without, cached = submitted(ENGINE), submitted(CACHED)
+    assert cached
+    assert [action.key for action in cached] == [action.key for action in without]
+    for before, after in zip(without, cached, strict=True):
+        assert "data-pod" not in before.parameters
+        assert after.parameters == before.parameters | {"data-pod": canonical_json(data_pod_patch(CACHED))}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.core.digests import dvc_listing
 from reconciler.core.errors import Terminal
+from workflows.steps import pointers
 from workflows.steps.pointers import MAX_FILES, Pointer, read_listing, read_pointer
 from workflows.steps.rows import read_rows
 
+REPOSITORY = Path(__file__).parents[2]
 POINTER = "models/m/data/train.dvc"
 A, B = "a" * 32, "b" * 32
 
@@ -58,6 +61,27 @@ def test_a_folder_that_dvc_added_comes_as_it_was(step, repository, tmp_path) -> 
     for name in names:
         assert (tmp_path / "data/train" / name).read_bytes() == (made / name).read_bytes()
     assert read_rows(tmp_path / "data").to_dict("list") == {"hour": [1, 2, 3, 4], "late": [0, 1, 0, 1]}
+
+
+def test_a_pointer_as_dvc_wrote_it_is_read_without_a_parser_and_means_the_same(repository, monkeypatch) -> None:
+    texts = [(path, path.read_text()) for path in (REPOSITORY / "models").rglob("*.dvc")]
+    texts.append((repository / POINTER, (repository / POINTER).read_text()))
+    parsed = [pointers._read_yaml(text, str(path)) for path, text in texts]
+    monkeypatch.setattr(pointers, "_read_yaml", None)
+    assert [read_pointer(path.parent, path.name) for path, _ in texts] == parsed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no", "yes.csv", "rows 1.csv", "'#1.csv'", "0123.csv", "1e5", "a.b.parquet", "größe.csv"],
+)
+def test_a_pointer_that_is_edited_or_has_a_strange_name_is_yaml(name: str, tmp_path) -> None:
+    text = f"outs:\n- md5: {A}\n  size: 3\n  hash: md5\n  path: {name}\n"
+    (tmp_path / "plain.dvc").write_text(text)
+    (tmp_path / "edited.dvc").write_text(f"# of last year\n{text}desc: rows\n")
+    expected = YAML(typ="safe").load(text)["outs"][0]["path"]
+    for file in ("plain.dvc", "edited.dvc"):
+        assert read_pointer(tmp_path, file) == Pointer(A, str(expected))
 
 
 def test_the_listing_is_made_as_dvc_makes_it(repository) -> None:

@@ -34,7 +34,7 @@ def repository(source: Path, tmp_path: Path) -> Path:
 def test_fetches_once_and_then_finds_it(step, source, cache, tmp_path, caplog) -> None:
     caplog.set_level("INFO")
     assert step("data", source=source, pointer=POINTER, md5=MD5, out=tmp_path / "a") == 0
-    assert "fetched (md5" in caplog.text
+    assert "0 in the cache, 1 fetched (153.8 kB)" in caplog.text
     caplog.clear()
     assert step("data", source=source, pointer=POINTER, md5=MD5, out=tmp_path / "b") == 0
     assert "nothing fetched" in caplog.text

@@ -1,25 +1,53 @@
 """Step `data`: the file or folder behind a DVC pointer, by md5, from the cache or from the DVC remote.
 
-The cache is content-addressed (``TRUEUP_CACHE/data/md5/AB/CDEF...``) and trusts nobody: an entry is hashed
-each time it is used, and fetched again if it is not what its name says. Git is not needed: the pointer and
-``.dvc/config`` come with the checkout.
+Git is not needed: the pointer and ``.dvc/config`` come with the checkout. What is in the cache is not fetched,
+so of a folder that has changed only the files that are new are; then not even DVC is imported.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import functools
 import json
 import logging
-import os
 import shutil
-import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.errors import Terminal
+from workflows.steps.cache import Cache, counted, open_cache, place, size_text
 from workflows.steps.pointers import Pointer, Tracked, read_listing, read_pointer
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Files that are fetched at the same time."""
+
+NEWS_EVERY = 10.0
+"""Seconds between lines about a fetch that goes on."""
+
+
+class Remote(Protocol):
+    """:class:`workflows.steps.remote.Remote`, or a test's."""
+
+    def fetch(self, file: Tracked, destination: Path) -> None: ...
+
+
+class Provided(NamedTuple):
+    """What became of a data set: how many files and bytes it has, and how much of that was fetched."""
+
+    files: int
+    size: int
+    fetched: int
+    fetched_size: int
+
+    def __str__(self) -> str:
+        news = f"{self.fetched} fetched ({size_text(self.fetched_size)})" if self.fetched else "nothing fetched"
+        whole = f"{counted(self.files)} ({size_text(self.size)})"
+        return f"{whole}: {self.files - self.fetched} in the cache, {news}"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,90 +70,110 @@ def run(options: argparse.Namespace) -> None:
             where=options.pointer,
             hint="the workflow's commit and its md5 do not belong together",
         )
-    for file in tracked(pointer, source=options.source, cache=cache_folder()):
-        cached = ensure_cached(file, source=options.source, cache=cache_folder())
-        destination = options.out / "data" / file.path
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        _link(cached, destination)
+
+    @functools.cache
+    def remote() -> Remote:
+        from workflows.steps.remote import connect
+
+        return connect(options.source)
+
+    try:
+        provided = provide(pointer, options.out / "data", cache=open_cache(), remote=remote)
+    except OSError as error:
+        raise Terminal(
+            error.strerror or str(error),
+            where=str(error.filename or options.out),
+            hint="TRUEUP_CACHE and --out name folders with room that this user may write",
+        ) from error
+    log.info("%s: %s, md5 %s", pointer.name, provided, pointer.md5)
 
 
-def tracked(pointer: Pointer, *, source: Path, cache: Path) -> list[Tracked]:
-    """The files that the pointer stands for; of a folder, those of its listing."""
+def provide(pointer: Pointer, out: Path, *, cache: Cache, remote: Callable[[], Remote]) -> Provided:
+    """Fill ``out`` with what the pointer stands for; ``remote`` is called if something is missing."""
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier attempt
+    files, listed = _tracked(pointer, out, cache, remote)
+    paths: dict[str, list[str]] = {}
+    for file in files:
+        paths.setdefault(file.md5, []).append(file.path)
+    once = [Tracked(md5, path[0]) for md5, path in paths.items()]
+
+    sizes = {file.md5: cache.take(file, out / file.path) for file in once}
+    missing = [file for file in once if sizes[file.md5] is None]
+    fetched = _fetch(pointer.name, missing, out, cache, remote) if missing else {}
+    sizes |= fetched
+    for first, *others in paths.values():
+        for path in others:
+            place(out / first, out / path)
+    if listed or fetched:
+        cache.trim(using={pointer.md5, *paths})
+    size = sum(sizes[file.md5] or 0 for file in files)
+    return Provided(len(files), size, len(fetched), sum(fetched.values()))
+
+
+def _tracked(
+    pointer: Pointer, out: Path, cache: Cache, remote: Callable[[], Remote]
+) -> tuple[list[Tracked], bool]:
+    """The files that the pointer stands for, and whether their listing had to be fetched."""
     whole = Tracked(pointer.md5, pointer.name)
     if not pointer.md5.endswith(".dir"):
-        return [whole]
-    return read_listing(ensure_cached(whole, source=source, cache=cache).read_bytes(), pointer)
+        return [whole], False
+    fetched = cache.take(whole, out / whole.path) is None
+    if fetched:
+        _fetch(pointer.name, [whole], out, cache, remote)
+    content = (out / whole.path).read_bytes()
+    (out / whole.path).unlink()
+    return read_listing(content, pointer), fetched
 
 
-def cache_folder() -> Path:
-    """``$TRUEUP_CACHE/data``, else below the user's cache folder (XDG base directory specification)."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TRUEUP_CACHE") or Path(home) / "trueup") / "data"
+def _fetch(
+    name: str, files: list[Tracked], out: Path, cache: Cache, remote: Callable[[], Remote]
+) -> dict[str, int]:
+    """Fetch these into the cache and ``out``; md5 -> size. If one fails, those that came whole stay cached."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    source = remote()
+    sizes: dict[str, int] = {}
+    with cache.arriving() as folder, _news(name, len(files), folder, sizes):
+
+        def fetch(file: Tracked) -> None:
+            fresh = folder / file.md5
+            source.fetch(file, fresh)
+            sizes[file.md5] = cache.add(fresh, file, out / file.path)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            running = [pool.submit(fetch, file) for file in files]
+            try:
+                for future in as_completed(running):
+                    future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+    return sizes
 
 
-def ensure_cached(file: Tracked, *, source: Path, cache: Path) -> Path:
-    """The cache's copy of the file, checked, fetched first if need be."""
-    entry = cache / "md5" / file.md5[:2] / file.md5[2:]
-    if entry.exists():
-        if _md5(entry) == file.md5.removesuffix(".dir"):
-            log.info("%s: in the cache, nothing fetched (md5 %s)", file.path, file.md5)
-            return entry
-        log.warning("%s: the cached copy is damaged, fetching it again (md5 %s)", file.path, file.md5)
+@contextmanager
+def _news(name: str, files: int, folder: Path, sizes: dict[str, int]) -> Iterator[None]:
+    """Tell the log now and then how far a fetch is; every kind of remote writes its files as they come."""
+    ended = threading.Event()
 
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        fresh = Path(folder) / "fresh"
-        _fetch(file, source, fresh)
-        actual = _md5(fresh)
-        if actual != file.md5.removesuffix(".dir"):
-            raise Terminal(
-                f"the DVC remote gave a file with md5 {actual} as {file.md5}",
-                where=file.path,
-                hint="repair the remote: `dvc push` from a good copy",
+    def tell() -> None:
+        while not ended.wait(NEWS_EVERY):
+            done = list(sizes.values())
+            underway = 0
+            for path in folder.iterdir():
+                with suppress(FileNotFoundError):  # it is an entry now
+                    underway += path.stat().st_size
+            log.info(
+                "%s: fetching, %d of %s, %s so far",
+                name,
+                len(done),
+                counted(files),
+                size_text(sum(done) + underway),
             )
-        fresh.chmod(0o444)
-        fresh.replace(entry)  # atomic: another step sees the old entry or the new one
-    log.info("%s: fetched (md5 %s, %d bytes)", file.path, file.md5, entry.stat().st_size)
-    return entry
 
-
-def _fetch(file: Tracked, source: Path, destination: Path) -> None:
-    from dvc.config import Config, NoRemoteError
-    from dvc.exceptions import DvcException
-    from dvc.fs import get_cloud_fs
-
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
     try:
-        config = Config(dvc_dir=str(source / ".dvc"))
-        name = config["core"].get("remote")
-        if not name:
-            raise NoRemoteError("core.remote is not set")
-        kind, settings, root = get_cloud_fs(config, name=name)
-        remote = kind(**settings)
-    except DvcException as error:
-        raise Terminal(
-            str(error), where=".dvc/config", hint="run `dvc remote add --default NAME URL`"
-        ) from error
-    path = remote.join(root, "files", "md5", file.md5[:2], file.md5[2:])
-    try:
-        remote.get_file(path, str(destination))
-    except FileNotFoundError as error:
-        raise Terminal(
-            f"DVC remote {name!r} does not have md5 {file.md5}", where=file.path, hint="run `dvc push`"
-        ) from error
-    except PermissionError as error:
-        raise Terminal(f"DVC remote {name!r} refuses: {error}", where=file.path) from error
-    except Exception as error:  # each kind of remote has its own exceptions; none has a common base
-        raise Retryable(f"DVC remote {name!r} did not answer: {error}", where=file.path) from error
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _link(cached: Path, destination: Path) -> None:
-    destination.unlink(missing_ok=True)
-    try:
-        destination.hardlink_to(cached)
-    except OSError:  # another file system
-        shutil.copyfile(cached, destination)
+        yield
+    finally:
+        ended.set()
+        teller.join()

@@ -20,6 +20,13 @@ MAX_FILES = 100_000
 """Files of one folder. A folder with more is a mistake, or belongs into larger files."""
 
 
+_WRITTEN_BY_DVC = re.compile(
+    r"outs:\n- md5: (?P<md5>[0-9a-f]{32}(?:\.dir)?)\n  size: \d+\n(?:  nfiles: \d+\n)?"
+    r"  hash: md5\n  path: (?P<name>[A-Za-z][-A-Za-z0-9_]*\.?[A-Za-z]*)\n"
+)
+"""A pointer that nobody has edited. It is read without a YAML parser, which takes a fifth of a cached step."""
+
+
 class Pointer(NamedTuple):
     """What a ``.dvc`` file says: the md5, ending in ``.dir`` for a folder, and the name beside the pointer."""
 
@@ -36,17 +43,24 @@ class Tracked(NamedTuple):
 
 def read_pointer(source: Path, path: str) -> Pointer:
     """Parse a ``.dvc`` file of DVC 3 that tracks one file or folder. Terminal for anything else."""
+    try:
+        text = (source / path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_pointer(path) from error
+    plain = _WRITTEN_BY_DVC.fullmatch(text)
+    return Pointer(plain["md5"], plain["name"]) if plain else _read_yaml(text, path)
+
+
+def _read_yaml(text: str, path: str) -> Pointer:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        document: Any = YAML(typ="safe").load(source / path)
+        document: Any = YAML(typ="safe").load(text)
         (entry,) = document["outs"]
         md5, name, algorithm = str(entry["md5"]), PurePosixPath(str(entry["path"])).name, entry.get("hash")
-    except (OSError, YAMLError, KeyError, TypeError, ValueError) as error:
-        raise Terminal(
-            "is not a DVC pointer to one file or folder", where=path, hint="write it with `dvc add`"
-        ) from error
+    except (YAMLError, KeyError, TypeError, ValueError) as error:
+        raise _no_pointer(path) from error
     if algorithm != "md5":
         raise Terminal(
             "was written by DVC 2, whose md5 is not that of the bytes",
@@ -83,6 +97,10 @@ def read_listing(listing: bytes, pointer: Pointer) -> list[Tracked]:
     if len(paths) < len(entries):
         raise _unlisted(pointer, "has a path twice")
     return sorted((Tracked(md5, f"{pointer.name}/{path}") for md5, path in entries), key=lambda file: file.path)
+
+
+def _no_pointer(path: str) -> Terminal:
+    return Terminal("is not a DVC pointer to one file or folder", where=path, hint="write it with `dvc add`")
 
 
 def _is_relative(path: str) -> bool:

@@ -176,6 +176,7 @@ def chain(
             *(Parameter(name=parameter) for parameter in parameters),
             Parameter(name="image", value=Images().steps),
             Parameter(name="repository", value=""),
+            Parameter(name="data-pod", value="{}"),
         ],
     ) as template:
         previous = None

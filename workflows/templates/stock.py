@@ -38,16 +38,7 @@ def train_v1() -> WorkflowTemplate:
             "target",
             "task",
         ),
-        step(
-            "data",
-            f"--source={SOURCE}",
-            f"--pointer={parameter('train-pointer')}",
-            f"--md5={parameter('train-md5')}",
-            f"--out={OUT}",
-            account=TRAINER,
-            source=True,
-            leaves=("data",),
-        ),
+        _data("train-pointer", f"--md5={parameter('train-md5')}", account=TRAINER),
         step(
             "train",
             f"--source={SOURCE}",
@@ -139,17 +130,23 @@ def measure_parity_v1() -> WorkflowTemplate:
     )
 
 
-def _evaluation_data() -> Step:
+def _data(pointer: str, expected: str, *, account: str) -> Step:
+    """Fetches what the pointer of this parameter names, through the platform's cache if it has one."""
     return step(
         "data",
         f"--source={SOURCE}",
-        f"--pointer={parameter('evaluation-pointer')}",
-        f"--inputs={parameter('inputs')}",
+        f"--pointer={parameter(pointer)}",
+        expected,
         f"--out={OUT}",
-        account=RECORDER,
+        account=account,
         source=True,
         leaves=("data",),
+        pod_spec_patch=parameter("data-pod"),
     )
+
+
+def _evaluation_data() -> Step:
+    return _data("evaluation-pointer", f"--inputs={parameter('inputs')}", account=RECORDER)
 
 
 def _what_is_measured() -> tuple[str, ...]:
