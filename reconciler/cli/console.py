@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -18,6 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from reconciler.core.errors import TrueupError
     from reconciler.report.layout import Block, Style
@@ -77,6 +78,11 @@ def note(text: str) -> None:
 
 def fail(error: TrueupError) -> None:
     """``error: WHERE: WHAT`` and ``hint: ...`` on standard error."""
+    _show(failure(error), sys.stderr)
+
+
+def failure(error: TrueupError) -> list[Block]:
+    """An error as :func:`fail` says it."""
     from reconciler.report.inert import visible
     from reconciler.report.layout import Span, line
 
@@ -85,11 +91,29 @@ def fail(error: TrueupError) -> None:
     blocks: list[Block] = [line(Span("error", "bad"), f": {said}", hang=7)]
     if error.hint:
         blocks.append(line(Span("hint", "note"), f": {visible(error.hint)}", hang=6))
-    _show(blocks, sys.stderr)
+    return blocks
 
 
 def at_terminal(stream: TextIO) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal whose lines can be drawn again. Colour in a pipe makes it none."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[Iterable[Block]], None]]:
+    """A function that shows blocks in the place of those before; in a pipe, after them."""
+    if not is_terminal():
+        yield show
+        return
+    from rich.live import Live
+
+    console = rich_console(sys.stdout)
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        yield lambda blocks: live.update(_text(blocks, console.width, sys.stdout), refresh=True)
 
 
 def rich_console(stream: TextIO) -> Console:
@@ -104,7 +128,7 @@ def abandon_stdout() -> None:
 
 
 def _show(blocks: Iterable[Block], stream: TextIO) -> None:
-    from reconciler.report.layout import lay_out, plain
+    from reconciler.report.layout import plain
 
     if not at_terminal(stream):
         text = _written(plain(blocks), stream)
@@ -113,12 +137,20 @@ def _show(blocks: Iterable[Block], stream: TextIO) -> None:
         else:
             stream.write(text)
         return
+    console = rich_console(stream)
+    console.print(_text(blocks, console.width, stream), soft_wrap=True)
+
+
+def _text(blocks: Iterable[Block], width: int, stream: TextIO) -> Text:
     from rich.text import Text
 
-    console = rich_console(stream)
-    for spans in lay_out(blocks, console.width):
-        parts = ((_written(span.text, stream), STYLES[span.style]) for span in spans)
-        console.print(Text.assemble(*parts), soft_wrap=True)
+    from reconciler.report.layout import lay_out
+
+    lines = (
+        Text.assemble(*((_written(span.text, stream), STYLES[span.style]) for span in spans))
+        for spans in lay_out(blocks, width)
+    )
+    return Text("\n").join(lines)
 
 
 def _written(text: str, stream: TextIO) -> str:

@@ -26,7 +26,7 @@ from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
 from reconciler.cli.rollback import rollback
 from reconciler.cli.schema import schema
-from reconciler.cli.status import status
+from reconciler.cli.status import LOOK_INTERVAL, status
 from reconciler.cli.validate import validate
 from reconciler.cli.version import version
 from reconciler.cli.web import web
@@ -103,7 +103,7 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     spelled = list(arguments)
     for place, argument in enumerate(spelled):
         if argument == "--watch" and not "".join(spelled[place + 1 : place + 2])[:1].isdigit():
-            spelled[place] = f"--watch={WATCH_INTERVAL}"
+            spelled[place] = f"--watch={LOOK_INTERVAL if 'status' in spelled[:place] else WATCH_INTERVAL}"
         if argument == "--":
             break
     return spelled

@@ -21,6 +21,7 @@ from reconciler.core.observed import (
     Marker,
     PullRequest,
     RegistrySweep,
+    WorkflowRun,
 )
 from reconciler.core.plan import FileChange
 
@@ -87,8 +88,14 @@ class EngineReader(Protocol):
     def sweep(self) -> EngineSweep:
         """Every run that carries our label, running or finished, in one paged call."""
 
-    def logs(self, name: str) -> Iterable[tuple[str, str]]:
-        """(task, text) of what a run printed so far, in the order of its tasks. Terminal if unknown."""
+    def run(self, name: str) -> WorkflowRun:
+        """One run as it is now. Terminal if unknown."""
+
+    def logs(self, name: str, *, latest: bool = False) -> Iterable[tuple[str, str]]:
+        """(task, text) of what a run printed so far, in the order of its tasks. Terminal if unknown.
+
+        ``latest``: of the tasks that go on now alone, the end of it: what is enough to see how far they are.
+        """
 
 
 class EngineWriter(Protocol):

@@ -2,7 +2,8 @@
 
 Names of slices, error messages of a training run, reasons in exceptions: all of it may come from whoever
 writes a model. :func:`visible` makes it one line for a terminal; :func:`inert` and :func:`code` make it inline
-Markdown that mentions nobody, closes nothing, links nowhere and ends no code span.
+Markdown that mentions nobody, closes nothing, links nowhere and ends no code span. :func:`verbatim`
+and :func:`printed` are for the lines of differences and logs.
 """
 
 from __future__ import annotations
@@ -48,3 +49,16 @@ def code(text: str, limit: int = 200) -> str:
     """A code span with ``text`` in it, in a table too; a dash where there is none."""
     safe = visible(text, limit).replace("`", "'").replace("<!", "< !").replace("|", "\\|")
     return f"`{safe}`" if safe else "-"
+
+
+def verbatim(text: str) -> str:
+    """One line whose spaces mean something, of a difference or a log; `?` for what does not print."""
+    return "".join(c if c.isprintable() else "?" for c in text.expandtabs(4))
+
+
+_STYLED = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def printed(text: str) -> str:
+    """A line of a program's log: without its colours, and where it wrote over itself, as it was left."""
+    return verbatim(_STYLED.sub("", text).rstrip("\r").rpartition("\r")[2])

@@ -45,7 +45,7 @@ class Grid(NamedTuple):
     head: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
     indent: int = 0
-    narrow: tuple[Line, ...] = ()
+    narrow: tuple[Block, ...] = ()
 
 
 Block = Line | Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.core.observed import PullRequest
-from reconciler.report.inert import visible
+from reconciler.report.inert import verbatim, visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 from reconciler.report.pull_request import FOLD
 from reconciler.report.status import moment
@@ -69,7 +69,7 @@ def difference(text: str) -> list[Line]:
 
 
 def _diff_line(text: str) -> Line:
-    kept = "".join(c if c.isprintable() else "?" for c in text.expandtabs(4))
+    kept = verbatim(text)
     style: Style = ""
     if kept.startswith(("---", "+++")):
         style = "strong"

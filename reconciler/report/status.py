@@ -5,21 +5,31 @@ Called by ``reconcile status``. :func:`rows` makes the data, one record a subjec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
 
 from reconciler.core.base import Frozen, Instant, Subject, format_instant
 from reconciler.core.desired import DesiredState
 from reconciler.core.documents import Environment, Release
-from reconciler.core.observed import ClusterSweep, Gap, RegistrySweep, Swept, Workload
+from reconciler.core.observed import (
+    ClusterSweep,
+    EngineSweep,
+    Gap,
+    ModelVersion,
+    RegistrySweep,
+    Swept,
+    WorkflowRun,
+    Workload,
+)
 from reconciler.core.plan import Plan
+from reconciler.core.progress import Progress
 from reconciler.report.actions import SYMBOLS
 from reconciler.report.inert import visible
-from reconciler.report.layout import BLANK, Block, Grid, Span, Style, cell, line, sections
+from reconciler.report.layout import BLANK, Block, Grid, Line, Span, Style, cell, line, sections
 
 State = Literal[
-    "none",  # nothing is pinned
+    "none",  # nothing is pinned, or nothing is to be trained
     "merged",  # pinned, and nothing of it runs yet
     "progressing",
     "soaking",  # healthy, and not yet for long enough
@@ -29,6 +39,12 @@ State = Literal[
     "aborted",
     "unadmitted",  # pinned without having been admissible; nothing of it is applied
     "unknown",  # a source did not answer
+    # of a model's training, which is in no environment:
+    "trained",
+    "training",
+    "failed",
+    "untrained",
+    "external",  # trained elsewhere; the version that its alias names
 ]
 _STYLES: dict[State, Style] = {
     "none": "dim",
@@ -41,6 +57,11 @@ _STYLES: dict[State, Style] = {
     "aborted": "bad",
     "unadmitted": "bad",
     "unknown": "warn",
+    "trained": "good",
+    "training": "note",
+    "failed": "bad",
+    "untrained": "warn",
+    "external": "good",
 }
 
 
@@ -62,7 +83,7 @@ class Reason(Frozen):
 
 
 class Row(Frozen):
-    """One model in one environment. ``since``: when it came into this state."""
+    """One model in one environment, or its training, in none. ``since``: when it came into this state."""
 
     model: str
     environment: str
@@ -82,19 +103,47 @@ class Row(Frozen):
         return _STYLES[self.state]
 
 
+class Running(Frozen):
+    """A run that is going on. ``progress``: what its tasks last said of it, one each that said something."""
+
+    run: WorkflowRun
+    progress: tuple[Progress, ...] = ()
+
+
+class Matrix(NamedTuple):
+    """All that ``reconcile status`` shows. ``environments`` upstream before downstream."""
+
+    at: datetime
+    rows: tuple[Row, ...]
+    environments: tuple[str, ...]
+    running: tuple[Running, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def lasting(self) -> object:
+        """What is no news when it comes again: everything but the time and how far a run is."""
+        return self.rows, [(each.run.name, each.run.phase) for each in self.running], self.gaps
+
+
 def rows(
     desired: DesiredState, swept: Swept, plan: Plan, verified: Mapping[str, Instant | None]
 ) -> tuple[Row, ...]:
-    """Every subject, models first by name. ``verified``: ENV/MODEL -> when its pin was verified there."""
-    order = environments_in_order(desired)
-    known = [s for s in desired.subjects if s.environment]
-    known.sort(key=lambda s: (s.model, order.index(s.environment) if s.environment in order else len(order)))
-    return tuple(_row(desired, swept, plan, verified.get(str(subject)), subject) for subject in known)
+    """Every subject, models first by name, each with its training before its environments.
 
+    ``verified``: ENV/MODEL -> when its pin was verified there.
+    """
+    order = ["", *environments_in_order(desired)]
 
-def training(desired: DesiredState, plan: Plan) -> dict[str, tuple[Reason, ...]]:
-    """What is said about models themselves, in no environment: their training."""
-    return {name: said for name in sorted(desired.models) if (said := said_of(plan, Subject(model=name)))}
+    def place(subject: Subject) -> tuple[str, int]:
+        known = subject.environment in order
+        return subject.model, order.index(subject.environment) if known else len(order)
+
+    return tuple(
+        _row(desired, swept, plan, verified.get(str(subject)), subject)
+        if subject.environment
+        else _training(desired, swept, plan, subject)
+        for subject in sorted(desired.subjects, key=place)
+    )
 
 
 def environments_in_order(desired: DesiredState) -> list[str]:
@@ -135,6 +184,55 @@ def _row(desired: DesiredState, swept: Swept, plan: Plan, verified_at: Instant |
         alias_version=alias_version,
         why_not=said_of(plan, subject),
     )
+
+
+def _training(desired: DesiredState, swept: Swept, plan: Plan, subject: Subject) -> Row:
+    """The version of main's training key, or where the last attempt at it stands."""
+    key, roots = desired.training_key(subject.model), desired.roots(subject.model)
+    model = desired.models[subject.model].model
+    sweep = swept.registries.get(desired.environments[roots[0]].registry) if roots else None
+    registered = sweep.models.get(model.registered_name) if isinstance(sweep, RegistrySweep) else None
+    versions = registered.versions if registered else ()
+    found: ModelVersion | None = None
+    if registered and model.training.external:
+        found = registered.version(registered.aliases.get(model.training.external.alias, ""))
+    elif key is not None:
+        found = next((v for v in reversed(versions) if v.training_key == key and v.digest and v.ready), None)
+    attempts = [] if isinstance(swept.engine, Gap) else _attempts(swept.engine, subject.model, key)
+    last = attempts[-1] if attempts else None
+    state, since = _trained(found, last)
+    if not roots:
+        state, since = "none", None
+    elif isinstance(sweep, Gap) or (found is None and isinstance(swept.engine, Gap)):
+        state, since = "unknown", None
+    elif model.training.external:
+        state = "external"
+    return Row(
+        model=subject.model,
+        environment="",
+        version=found.version if found else None,
+        digest=found.digest if found else None,
+        state=state,
+        since=since,
+        why_not=said_of(plan, subject),
+    )
+
+
+def _attempts(engine: EngineSweep, model: str, key: str | None) -> list[WorkflowRun]:
+    """The trainings of this key, oldest first."""
+    wanted = {"trueup.dev/kind": "train", "trueup.dev/model": model, "trueup.dev/key": key or ""}
+    found = [run for run in engine.runs.values() if wanted.items() <= run.labels.items()]
+    return sorted(found, key=lambda run: (run.started is None, run.started or run.name, run.name))
+
+
+def _trained(found: ModelVersion | None, last: WorkflowRun | None) -> tuple[State, Instant | None]:
+    if found is not None:
+        return "trained", found.created
+    if last is None:
+        return "untrained", None
+    if not last.done:
+        return "training", last.started
+    return ("untrained" if last.phase == "Succeeded" else "failed"), last.finished
 
 
 def _state(
@@ -184,53 +282,128 @@ def said_of(plan: Plan, subject: Subject) -> tuple[Reason, ...]:
 # --- wording ----------------------------------------------------------------------------------------------
 
 
-def blocks(
-    table: Sequence[Row],
-    about_training: Mapping[str, tuple[Reason, ...]],
-    environments: Sequence[str],
-    gaps: Sequence[Gap] = (),
-) -> list[Block]:
-    """The matrix, then a sentence for each subject that goes no further, then what could not be seen."""
-    if not table:
+def blocks(matrix: Matrix, ages: bool = False) -> list[Block]:
+    """The matrix, what is running, a sentence for each subject that goes no further, and what was not seen.
+
+    ``ages``: durations beside the instants, for a person who looks now; a text that is kept has none.
+    """
+    if not any(row.environment for row in matrix.rows):
         return [
             line("No model names an environment. A model goes where `environments` of its model.yaml says.")
         ]
+    now = matrix.at if ages else None
     said: list[Block] = []
-    for subject, reasons in _why(table, about_training):
+    for row in sorted(matrix.rows, key=lambda row: bool(row.environment)):
+        if not row.why_not:
+            continue
         said += [BLANK] if said else []
-        said.append(line(Span(subject, "strong")))
-        for reason in reasons:
+        said.append(line(Span(_subject(row), "strong")))
+        for reason in row.why_not:
             said.append(line(Span(f"{reason.symbol} {reason.code}", reason.style), indent=2, hang=2))
             said.append(line(Span(visible(reason.what), "dim"), indent=4))
-    unseen = [line(Span(f"? {gap.source}", "bad"), f": {visible(gap.error)}", hang=4) for gap in gaps]
-    return sections([_matrix(table, environments)], said, unseen)
+    unseen = [line(Span(f"? {gap.source}", "bad"), f": {visible(gap.error)}", hang=4) for gap in matrix.gaps]
+    return sections([_table(matrix, now)], _running(matrix.running, now), said, unseen)
 
 
-def _matrix(table: Sequence[Row], environments: Sequence[str]) -> Grid:
-    names = [*environments, *sorted({row.environment for row in table} - set(environments))]
-    by = {(row.model, row.environment): row for row in table}
-    models = dict.fromkeys(row.model for row in table)
-    return Grid(
-        ("MODEL", *(name.upper() for name in names)),
-        tuple((cell(model, "strong"), *(_entry(by.get((model, name))) for name in names)) for model in models),
-    )
+def headline(matrix: Matrix) -> Line:
+    """The head of one look among many."""
+    return line(Span(f"seen at {format_instant(matrix.at.replace(microsecond=0))}", "dim"))
 
 
-def _entry(row: Row | None) -> Span:
+def _subject(row: Row) -> str:
+    return f"{row.environment}/{row.model}" if row.environment else row.model
+
+
+def _table(matrix: Matrix, now: datetime | None) -> Grid:
+    """A line a model, and below it the first reason why it is no further; narrower, the instants below too."""
+    unknown = {row.environment for row in matrix.rows} - {"", *matrix.environments}
+    names = ["", *matrix.environments, *sorted(unknown)]
+    by = {(row.model, row.environment): row for row in matrix.rows}
+    models = {m: [by.get((m, name)) for name in names] for m in dict.fromkeys(row.model for row in matrix.rows)}
+    head = ("MODEL", *(_heading(name) for name in names))
+    wide: list[tuple[Span, ...]] = []
+    tight: list[tuple[Span, ...]] = []
+    for model, row in models.items():
+        whys = _below(_first(each) for each in row)
+        title = cell(model, "strong")
+        wide += [(title, *(_entry(each, now, _since) for each in row)), *whys]
+        when = _below(Span(moment(each.since) if each and each.since else "", "dim") for each in row)
+        tight += [(title, *(_entry(each, now, _aged) for each in row)), *when, *whys]
+    listed = tuple(_listed(names, models, now))
+    return Grid(head, tuple(wide), narrow=(Grid(head, tuple(tight), narrow=listed),))
+
+
+_Told = Callable[[datetime | None, datetime | None], str]
+"""How the instant since which something is so is said, now."""
+
+
+def _below(cells: Iterable[Span]) -> list[tuple[Span, ...]]:
+    """A row that goes on with the one above it, if there is anything in it."""
+    row = (Span(""), *cells)
+    return [row] if any(span.text for span in row) else []
+
+
+def _listed(
+    names: Sequence[str], models: Mapping[str, Sequence[Row | None]], now: datetime | None
+) -> list[Line]:
+    """A model after the other, for a terminal that is too narrow for any table."""
+    wide = max(len(_heading(name)) for name in names) + 2
+    lines: list[Line] = []
+    for model, rows in models.items():
+        lines += [BLANK] if lines else []
+        lines.append(line(Span(model, "strong")))
+        for name, row in zip(names, rows, strict=True):
+            if row is None:
+                continue
+            label = Span(_heading(name).lower().ljust(wide), "dim")
+            lines.append(line(label, _entry(row, now, _since), indent=2, hang=wide))
+            lines += [line(_first(row), indent=2 + wide)] if row.why_not else []
+    return lines
+
+
+def _heading(environment: str) -> str:
+    return environment.upper() or "TRAINING"
+
+
+def _entry(row: Row | None, now: datetime | None, told: _Told) -> Span:
     if row is None:
         return cell("")
-    if row.version is None:
-        return cell(row.state, row.style)
-    since = f" since {moment(row.since)}" if row.since else ""
-    return cell(f"v{row.version} {row.state}{since}", row.style)
+    version = f"v{row.version} " if row.version else ""
+    return cell(f"{version}{row.state}{told(row.since, now)}", row.style)
 
 
-def _why(
-    table: Sequence[Row], about_training: Mapping[str, tuple[Reason, ...]]
-) -> list[tuple[str, tuple[Reason, ...]]]:
-    models = [(name, reasons) for name, reasons in about_training.items()]
-    pairs = [(f"{row.environment}/{row.model}", row.why_not) for row in table if row.why_not]
-    return [*models, *pairs]
+def _first(row: Row | None) -> Span:
+    if row is None or not row.why_not:
+        return Span("")
+    reason = row.why_not[0]
+    return Span(f"{reason.symbol} {reason.code}", reason.style)
+
+
+def _running(running: Sequence[Running], now: datetime | None) -> list[Block]:
+    said: list[Block] = [line(Span("Running", "strong"))] if running else []
+    for run, progress in ((each.run, each.progress) for each in running):
+        done = f", {run.progress} tasks done" if run.progress else ""
+        state = f"{run.phase.lower()}{_since(run.started, now)}{done}"
+        said.append(line(Span(run.name, "note"), f"  {state}", indent=2, hang=2))
+        said += [line(str(each), indent=4, hang=2) for each in progress]
+    return said
+
+
+def _since(since: datetime | None, now: datetime | None) -> str:
+    return f" since {moment(since)}{_aged(since, now)}" if since else ""
+
+
+def _aged(since: datetime | None, now: datetime | None) -> str:
+    return f" ({age(now - since)})" if since and now else ""
+
+
+def age(passed: timedelta) -> str:
+    """In the one unit that a person would say it in: ``3 d``, ``5 h``, ``12 min``, ``40 s``."""
+    seconds = max(0, int(passed.total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or (unit == "min" and seconds >= size):
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def moment(value: datetime) -> str:

@@ -301,6 +301,18 @@ def test_logs_are_those_of_the_pods_in_the_order_in_which_they_began() -> None:
     assert {request.query["container"] for request in server.asked[2:]} == {"main"}
 
 
+def test_the_latest_logs_are_the_ends_of_what_goes_on() -> None:
+    workflow = json.loads(json.dumps(RECORDED["task-exits-3"]))
+    nodes = [node for node in workflow["status"]["nodes"].values() if node["type"] == "Pod"]
+    going = next(node for node in nodes if node["displayName"] == "train(0)")
+    del going["finishedAt"]
+    annotations = {"workflows.argoproj.io/node-name": going["name"]}
+    pods = {"items": [{"metadata": {"name": "pod-1", "annotations": annotations}}]}
+    server = Server(GET=[ok(workflow), ok(pods), Answer(200, {}, b"epoch 1\n")])
+    assert list(server.engine().logs(NAME, latest=True)) == [("train(0)", "epoch 1\n")]
+    assert server.asked[2].query == {"container": "main", "tailLines": "200"}
+
+
 def test_logs_of_a_run_that_is_not_there_name_those_that_are() -> None:
     listed = ok({"items": [RECORDED["success"], RECORDED["deadline"]]})
     with pytest.raises(Terminal, match=r"no run is named 'train-1'.*there is train-digits-0123456789ab-1, "):

@@ -465,6 +465,44 @@ def test_logs_are_by_task_in_order(embedded: EmbeddedBench) -> None:
     assert list(embedded.engine.logs(run.name)) == [("one", "first\n"), ("two", "no\n")]
 
 
+def test_while_it_runs_the_latest_logs_are_of_what_goes_on(bench: Bench, tmp_path: Path) -> None:
+    first = sh("first", "echo over")
+    second = sh("second", "echo begun; touch $BENCH/begun; until test -e $BENCH/end; do sleep 0.02; done")
+    bench.publish(template([task("first"), task("second", depends="first")], first, second))
+    assert submit(bench.engine)
+    try:
+        until((tmp_path / "begun").exists)
+        assert bench.engine.run("train-digits-1").phase == "Running"
+        if isinstance(bench, EmbeddedBench):  # the driver that plays Argo has no pods, so no logs
+            assert dict(bench.engine.logs("train-digits-1", latest=True)) == {"second": "begun\n"}
+            assert dict(bench.engine.logs("train-digits-1")) == {"first": "over\n", "second": "begun\n"}
+    finally:
+        (tmp_path / "end").touch()
+    assert finished(bench).phase == "Succeeded"
+    assert bench.engine.run("train-digits-1") == bench.engine.sweep().runs["train-digits-1"]
+    assert list(bench.engine.logs("train-digits-1", latest=True)) == []
+
+
+def test_the_latest_of_a_long_log_is_its_end(embedded: EmbeddedBench) -> None:
+    hold = "touch $BENCH/begun; until test -e $BENCH/end; do sleep 0.02; done"
+    long = sh("long", f"seq 100000; echo last; {hold}")
+    embedded.publish(template([task("long")], long))
+    assert submit(embedded.engine)
+    until((embedded.folder / "begun").exists)
+    ((_, text),) = embedded.engine.logs("train-digits-1", latest=True)
+    (embedded.folder / "end").touch()
+    assert len(text) < 70_000
+    assert text.endswith("100000\nlast\n")
+    assert finished(embedded).phase == "Succeeded"
+
+
+def test_a_run_that_is_not_there_is_refused_however_it_is_read(bench: Bench) -> None:
+    with pytest.raises(Terminal, match="no run is named 'train-nothing-1'"):
+        bench.engine.run("train-nothing-1")
+    with pytest.raises(Terminal, match="no run is named 'train-nothing-1'"):
+        list(bench.engine.logs("train-nothing-1", latest=True))
+
+
 def test_logs_of_no_run_name_those_that_there_are(bench: Bench) -> None:
     with pytest.raises(Terminal, match=r"no run is named 'train-nothing-1'.*there is no run yet"):
         list(bench.engine.logs("train-nothing-1"))

@@ -34,10 +34,14 @@ class MemoryEngine:
     def sweep(self) -> EngineSweep:
         return EngineSweep(runs=dict(self.runs))
 
-    def logs(self, name: str) -> Iterable[tuple[str, str]]:
+    def run(self, name: str) -> WorkflowRun:
         if name not in self.runs:
             raise Terminal(f"there is no run {name}")
-        return [("main", self.runs[name].message)]
+        return self.runs[name]
+
+    def logs(self, name: str, *, latest: bool = False) -> Iterable[tuple[str, str]]:
+        run = self.run(name)
+        return [] if latest and run.done else [("main", run.message)]
 
     def submit(
         self,

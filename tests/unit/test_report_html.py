@@ -28,7 +28,7 @@ from reconciler.core.plan import (
 from reconciler.core.problems import Problem
 from reconciler.report import html, status
 from tests.unit.test_report_inert import HOSTILE
-from tests.unit.test_report_snapshots import AT, ONE, OUTCOMES, PLAN, PRODUCTION, QUIET, ROWS, STAGING
+from tests.unit.test_report_snapshots import AT, MATRIX, ONE, OUTCOMES, PLAN, PRODUCTION, QUIET, ROWS, STAGING
 
 VOID = {"meta", "link", "br", "line", "rect", "path", "circle"}
 
@@ -181,15 +181,28 @@ def test_everything_that_the_text_says_is_in_the_page() -> None:
 
 def test_the_matrix_shows_every_cell_and_the_first_reason() -> None:
     macros = html.macros()
-    drawn = str(macros.matrix(ROWS, ["staging", "production"], link=lambda env, model: f"/{env}/{model}"))
+    drawn = str(
+        macros.matrix(MATRIX.rows, ["", "staging", "production"], link=lambda env, model: f"/{env}/{model}")
+    )
     read = Read(drawn)
-    assert [text for _, _, text in read.all("th")] == ["Model", "staging", "production", "digits", "fraud"]
+    assert [text for _, _, text in read.all("th")] == [
+        "Model",
+        "training",
+        "staging",
+        "production",
+        "digits",
+        "fraud",
+    ]
     cells = [given["data-label"] for _, given, _ in read.all("td")]
-    assert cells == ["staging", "production"] * 2
-    assert [given["href"] for _, given, _ in read.all("a")] == ["/staging/digits", "/production/digits"]
+    assert cells == ["training", "staging", "production"] * 2
+    assert [given["href"] for _, given, _ in read.all("a")] == [
+        "//digits",
+        "/staging/digits",
+        "/production/digits",
+    ]
     assert "v2" in drawn
     assert "pull request 4 waits for 1 approval" in drawn
-    assert next(given["datetime"] for _, given, _ in read.all("time")) == "2026-03-01T12:00:00Z"
+    assert next(given["datetime"] for _, given, _ in read.all("time")) == "2026-03-02T09:30:00Z"
     assert "href" not in str(macros.matrix(ROWS, ["staging"]))
 
 

@@ -23,6 +23,7 @@ from reconciler.core.observed import (
     RegisteredModel,
     RegistrySweep,
     VerifiedMark,
+    WorkflowRun,
     verified_tag,
 )
 from reconciler.core.plan import (
@@ -53,6 +54,7 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.core.problems import Problem
+from reconciler.core.progress import Progress
 from reconciler.core.serving import ServingSnapshot
 from reconciler.report import (
     explain,
@@ -423,8 +425,32 @@ ROWS = (
     ),
     status.Row(model="fraud", environment="staging", state="none"),
 )
-TRAINING = {"fraud": (status.Reason(code="training", what="train-fraud-3fa9c0d2e1b4-1 is running, 1/3"),)}
-GAPS = (Gap(source="forge", error="timed out"),)
+TRAININGS = (
+    status.Row(model="digits", environment="", version="3", digest=THREE, state="trained", since=LATER),
+    status.Row(
+        model="fraud",
+        environment="",
+        state="training",
+        since=LATER,
+        why_not=(status.Reason(code="training", what="train-fraud-3fa9c0d2e1b4-1 is running, 1/3"),),
+    ),
+)
+RUN = WorkflowRun(name="train-fraud-3fa9c0d2e1b4-1", phase="Running", started=LATER, progress="1/3")
+MATRIX = status.Matrix(
+    at=LATER.replace(hour=11),
+    rows=(TRAININGS[0], ROWS[0], ROWS[1], TRAININGS[1], ROWS[2]),
+    environments=("staging", "production"),
+    running=(
+        status.Running(
+            run=RUN,
+            progress=(
+                Progress(step="train", epoch=3, of=6, loss=0.1213, elapsed=14.2),
+                Progress(step="trial", trial=7, epoch=1, elapsed=2.0),
+            ),
+        ),
+    ),
+    gaps=(Gap(source="forge", error="timed out"),),
+)
 PULL = PullRequest(
     number=4,
     state="open",
@@ -517,9 +543,11 @@ CASES = {
     "verdicts.txt": lambda: plain(verdicts.blocks([REFUSED, ADMITTED])),
     "verdicts-60.txt": lambda: folded(verdicts.blocks([REFUSED, ADMITTED]), 60),
     "verdicts.json": lambda: verdicts.as_json([REFUSED]),
-    "status.txt": lambda: plain(status.blocks(ROWS, TRAINING, ["staging", "production"], GAPS)),
-    "status-60.txt": lambda: folded(status.blocks(ROWS, TRAINING, ["staging", "production"], GAPS), 60),
-    "status.json": lambda: json_report.rows(ROWS),
+    "status.txt": lambda: plain(status.blocks(MATRIX)),
+    "status-60.txt": lambda: folded(status.blocks(MATRIX, ages=True), 60),
+    "status-80.txt": lambda: folded(status.blocks(MATRIX, ages=True), 80),
+    "status-200.txt": lambda: folded(status.blocks(MATRIX, ages=True), 200),
+    "status.json": lambda: json_report.rows(MATRIX.rows),
     "history.txt": lambda: plain(history.blocks(ENTRIES, PRODUCTION)),
     "history-60.txt": lambda: folded(history.blocks(ENTRIES, PRODUCTION), 60),
     "history-at.txt": lambda: plain(history.details(ENTRIES[1], PRODUCTION, LATER)),

@@ -41,6 +41,9 @@ from reconciler.core.observed import EngineSweep, WorkflowRun
 COOKIE = "TRUEUP_RUN"
 """Environment variable of every task, its value the run's folder: it finds the orphans of a killed runner."""
 
+END = 64 * 1024
+"""Bytes that are read of a log where only its end is asked for."""
+
 SUGGESTED = 5
 """Runs named to somebody who asked for one that is not there."""
 
@@ -204,7 +207,22 @@ class EmbeddedEngine:
         _reap()
         return EngineSweep(runs={folder.name: self._look(folder) for folder in self._folders()})
 
-    def logs(self, name: str) -> Iterator[tuple[str, str]]:
+    def run(self, name: str) -> WorkflowRun:
+        return self._look(self._known(name))
+
+    def logs(self, name: str, *, latest: bool = False) -> Iterator[tuple[str, str]]:
+        folder = self._known(name)
+        status = read_status(folder)
+        for title, node in status.nodes.items() if status else ():
+            log = folder / "logs" / f"{title}.log"
+            if log.exists() and not (latest and node.finished):
+                yield title, _end(log) if latest else log.read_text(errors="replace")
+        own = folder / "runner.log"
+        if own.exists() and own.stat().st_size and not latest:
+            yield "runner", own.read_text(errors="replace")
+
+    def _known(self, name: str) -> Path:
+        """The folder of a run. Terminal if there is none, with those that there are."""
         folder = self._runs / name
         if not re.fullmatch(r"[-a-z0-9]+", name) or not folder.is_dir():
             newest = sorted(self._folders(), key=lambda folder: -folder.stat().st_mtime)[:SUGGESTED]
@@ -214,14 +232,7 @@ class EmbeddedEngine:
                 where=str(self._runs),
                 hint=f"there is {known}; for what serves: reconcile logs ENV/MODEL",
             )
-        status = read_status(folder)
-        for node in status.nodes if status else ():
-            log = folder / "logs" / f"{node}.log"
-            if log.exists():
-                yield node, log.read_text(errors="replace")
-        own = folder / "runner.log"
-        if own.exists() and own.stat().st_size:
-            yield "runner", own.read_text(errors="replace")
+        return folder
 
     def stop(self, name: str) -> None:
         """As by Argo's Terminate. The runner ends its tasks; this waits for neither."""
@@ -326,6 +337,12 @@ class EmbeddedEngine:
                 if time.time() - stage.stat().st_mtime > 3600:
                     shutil.rmtree(stage, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=self._staging))
+
+
+def _end(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - END))
+        return file.read().decode(errors="replace")
 
 
 def _bury(folder: Path, status: Status, why: str) -> WorkflowRun:

@@ -39,6 +39,8 @@ _ARGOS = "workflows.argoproj.io/"
 _NODE = f"{_ARGOS}node-name"
 _PAGE = 250
 """A Workflow carries its spec and the status of each node: some 20 KB."""
+_LATEST = "200"
+"""Lines that are read of a log where only its end is asked for."""
 _PHASES = ("Pending", "Running", "Succeeded", "Failed", "Error")
 _BAD = ("Failed", "Error")
 _SUGGESTED = 5
@@ -62,7 +64,19 @@ class ArgoEngine:
         runs = self._client.gather(WORKFLOW, self._namespace, run_of, labels=OURS, page=_PAGE)
         return EngineSweep(runs={run.name: run for run in runs})
 
-    def logs(self, name: str) -> Iterator[tuple[str, str]]:
+    def run(self, name: str) -> WorkflowRun:
+        return run_of(self._known(name))
+
+    def logs(self, name: str, *, latest: bool = False) -> Iterator[tuple[str, str]]:
+        workflow = self._known(name)
+        pods = self._client.list(POD, self._namespace, labels=f"workflows.argoproj.io/workflow={name}")
+        of_node = {(pod["metadata"].get("annotations") or {}).get(_NODE): pod for pod in pods}
+        for node in sorted(_nodes(workflow), key=lambda node: str(node.get("startedAt"))):
+            if node.get("type") == "Pod" and not (latest and node.get("finishedAt")):
+                yield str(node["displayName"]), self._log(of_node.get(node.get("name")), latest)
+
+    def _known(self, name: str) -> Object:
+        """A Workflow of ours. Terminal if there is none, with those that there are."""
         workflow = self._mine(name)
         if workflow is None:
             runs = self.sweep().runs.values()
@@ -70,18 +84,15 @@ class ArgoEngine:
             known = ", ".join(run.name for run in newest) or "no run yet"
             hint = f"there is {known}; for what serves: reconcile logs ENV/MODEL"
             raise Terminal(f"no run is named {name!r}", where=self._where, hint=hint)
-        pods = self._client.list(POD, self._namespace, labels=f"workflows.argoproj.io/workflow={name}")
-        of_node = {(pod["metadata"].get("annotations") or {}).get(_NODE): pod for pod in pods}
-        for node in sorted(_nodes(workflow), key=lambda node: str(node.get("startedAt"))):
-            if node.get("type") == "Pod":
-                yield str(node["displayName"]), self._log(of_node.get(node.get("name")))
+        return workflow
 
-    def _log(self, pod: Object | None) -> str:
+    def _log(self, pod: Object | None, latest: bool) -> str:
         gone = "its pod is gone, and its log with it\n"
         if pod is None:
             return gone
+        query = {"container": "main"} | ({"tailLines": _LATEST} if latest else {})
         try:
-            log = self._client.text(POD, self._namespace, pod["metadata"]["name"], "log", {"container": "main"})
+            log = self._client.text(POD, self._namespace, pod["metadata"]["name"], "log", query)
         except Missing:
             return gone
         except Refused as error:
