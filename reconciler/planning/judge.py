@@ -257,6 +257,8 @@ def _bounds(gate: Gate, champion: Estimate | None, case: Case) -> Iterator[Bound
         return
     ref, drop, rise = gate.versus.ref, gate.versus.max_drop, gate.versus.max_rise
     base = case.baselines.get(gate.metric.partition(".")[2])
+    if ref == "champion" and case.champion == NO_CHAMPION and gate.on_no_champion == "baseline":
+        ref = "baseline"
     if ref == "champion":
         base = champion.value if champion else None
     if base is not None and drop is not None:
@@ -332,9 +334,11 @@ def _margin(gate: Gate, answer: GateVerdict) -> float:
     """Orders slices of the same verdict from worst to best."""
     if answer.value is None:
         return 0.0
-    if gate.versus is not None and answer.low is not None and answer.high is not None:
-        return answer.low if gate.versus.max_drop is not None else -answer.high
-    return answer.value if gate.op in (">", ">=", None) else -answer.value
+    higher_is_better = gate.op in (">", ">=") if gate.versus is None else gate.versus.max_drop is not None
+    worst = answer.value
+    if answer.paired and answer.low is not None and answer.high is not None:
+        worst = answer.low if higher_is_better else answer.high
+    return worst if higher_is_better else -worst
 
 
 def _asked(gate: Gate, case: Case) -> str:

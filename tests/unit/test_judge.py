@@ -285,6 +285,22 @@ def test_evidence_counts_only_for_exactly_these_inputs(name: str) -> None:
     )
 
 
+def test_the_worst_slice_against_a_baseline_is_the_one_with_the_worst_value() -> None:
+    def measured(value: float, low: float) -> Scores:
+        return Scores(candidate=Estimate(value=value, n=1000, low=low, high=1.0, confidence=0.95))
+
+    slices = {"ink": {"few": measured(0.94, 0.5), "many": measured(0.92, 0.91)}}
+    drop = ask(gate(op=None, threshold=None, versus=BASE_DROP, slices=("ink",)), evidence(slices=slices))
+    rise = ask(gate(op=None, threshold=None, versus=BASE_RISE, slices=("ink",)), evidence(slices=slices))
+    assert (drop.slice, drop.verdict) == ("ink=many", "pass")
+    assert (rise.slice, rise.verdict) == ("ink=few", "pass")
+
+
+def test_before_a_champion_the_bound_is_the_baselines() -> None:
+    (bound,) = ask(paired(versus=BASE_LIKE, on_no_champion="baseline"), evidence(case=FIRST), FIRST).bounds
+    assert (round(bound.at, 9), bound.good, bound.of) == (0.92, "above", "baseline")
+
+
 def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
     said = ask(paired(), evidence(scores(0.96, champion=0.95, interval=(-0.004, 0.024), difference=0.01)))
     assert (said.value, said.champion, said.n, said.low, said.high) == (0.96, 0.95, 1000, -0.004, 0.024)
