@@ -261,15 +261,17 @@ def between(page: Path, tables: dict[str, str]) -> str:
 
 
 def shipped_gates() -> str:
-    rows = ["| policy | gate | metric | asks | where there is no champion | if it fails | if it is missing |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    rows = ["| policy | gate | for | metric | asks | with no champion | if it fails | if it is missing |"]
+    rows.append("|---|---|---|---|---|---|---|---|")
     for path in sorted((ROOT / "policies").glob("*.yaml")):
         policy = GatePolicy.model_validate(YAML(typ="safe", pure=True).load(path), strict=False)
         extends = f" (extends {policy.extends})" if policy.extends else ""
         for gate in policy.gates:
             alone = gate.on_no_champion if gate.versus and gate.versus.ref == "champion" else ""
+            whom = ", ".join(gate.when.models or gate.when.tasks) or "all"
             rows.append(
-                f"| {path.stem}{extends} | {gate.name} | `{gate.metric}` | {cell(asks(gate))} | {alone} "
+                f"| {path.stem}{extends} | {gate.name} | {whom} "
+                f"| `{gate.metric}` | {cell(asks(gate))} | {alone} "
                 f"| {gate.on_fail} | {gate.on_missing} |"
             )
     return "\n".join(rows) + "\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 from reconciler.core.digests import dvc_listing
 from reconciler.core.documents import KINDS
 from reconciler.core.errors import Terminal
+from reconciler.core.validation import nearest
 from reconciler.report.schema import schema_text
 
 SHIPPED = ("environments", "policies", "workflows/rendered")
@@ -73,11 +74,11 @@ The pull requests are in the bare repository beside this one: `reconcile pr list
 """
 
 
-def init(directory: Path, example: bool, say: Callable[[str], None] = print) -> None:
+def init(directory: Path, example: str = "", say: Callable[[str], None] = print) -> None:
     """Write a GitOps repository to ``directory``, which must be empty or absent, and ``say`` what was done.
 
-    ``DIRECTORY.git`` becomes its bare ``origin``. With ``example`` the model `digits` comes with it, and its
-    data goes to the DVC remote below ``.trueup``. Raises Terminal; what was begun is then removed again.
+    ``DIRECTORY.git`` becomes its bare ``origin``. The model that ``example`` names comes with it, and its data
+    goes to the DVC remote below ``.trueup``. Raises Terminal; what was begun is then removed again.
     """
     target = directory.absolute()
     origin = target.with_name(f"{target.name}.git")
@@ -90,6 +91,9 @@ def init(directory: Path, example: bool, say: Callable[[str], None] = print) -> 
             )
     _require_identity(target.parent)
     root = shipped_root()
+    known = sorted(path.parent.name for path in root.glob(f"{EXAMPLE}/*/model.yaml"))
+    if example and example not in known:
+        raise Terminal(f"there is no example {example}", hint=nearest(example, known))
     existed = [place for place in (target, origin) if place.exists()]
     try:
         _write(root, target, example, say)
@@ -130,10 +134,11 @@ def _require_identity(near: Path) -> None:
             )
 
 
-def _write(root: Path, target: Path, example: bool, say: Callable[[str], None]) -> None:
-    for part in (*SHIPPED, EXAMPLE) if example else SHIPPED:
+def _write(root: Path, target: Path, example: str, say: Callable[[str], None]) -> None:
+    parts = {part: part for part in SHIPPED} | ({EXAMPLE: f"{EXAMPLE}/{example}"} if example else {})
+    for part, folder in parts.items():
         copied = 0
-        for relative in _files(root, part):
+        for relative in _files(root, folder):
             destination = target / relative
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / relative, destination)
@@ -159,7 +164,7 @@ def _files(root: Path, part: str) -> Iterator[str]:
 
 
 def _make_data(target: Path, say: Callable[[str], None]) -> None:
-    """Run every example's ``data/prepare.py`` and put what its pointers name into the DVC remote."""
+    """Run the example's ``data/prepare.py`` and put what its pointers name into the DVC remote."""
     for script in sorted(target.glob(f"{EXAMPLE}/*/data/prepare.py")):
         name = script.relative_to(target).as_posix()
         say(f"running {name} ...")
@@ -176,7 +181,7 @@ def _make_data(target: Path, say: Callable[[str], None]) -> None:
             raise Terminal(
                 f"could not make the example's data: {last}",
                 where=name,
-                hint="the example needs the libraries of its steps: pip install 'trueup[steps,server]'",
+                hint="it needs the libraries of its steps: pip install 'trueup[steps,server,example]'",
             )
         for pointer in sorted(script.parent.glob("*.dvc")):
             _store(pointer, target)

@@ -47,12 +47,15 @@ app.callback(invoke_without_command=True)(reconcile)
 @app.command()
 def init(
     directory: Annotated[Path, typer.Argument(help="A folder that is empty or not there yet.")],
-    example: Annotated[bool, typer.Option("--example", help="With the model `digits` and its data.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="With an example model and its data.")] = False,
+    model: Annotated[
+        str, typer.Option(help="Which example: `digits`, or `flight-delay` on all flights of a year.")
+    ] = "digits",
 ) -> None:
     """Write a new GitOps repository and its bare origin."""
     from reconciler.cli.init import init as write_repository
 
-    write_repository(directory, example, say=lambda text: console.write(f"{text}\n"))
+    write_repository(directory, model if example else "", say=lambda text: console.write(f"{text}\n"))
 
 
 for command in (

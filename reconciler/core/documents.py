@@ -200,6 +200,8 @@ class Environment(Document):
 # --- Model ------------------------------------------------------------------------------------------------
 
 Scalar = str | int | float | bool
+Task = Literal["classification", "binary-classification", "regression"]
+"""What is predicted, and so which metrics an evaluation has. Two classes are also measured by their ranking."""
 
 
 class DataSet(Frozen):
@@ -273,7 +275,7 @@ class Model(Document):
     kind: Literal["Model"]
     owner: str = Field(description="Whom people ask. For people: nothing is decided by it.")
     description: str = ""
-    task: Literal["classification", "regression"]
+    task: Task
     registered_name: RegisteredName
     data: Data
     training: Training
@@ -440,10 +442,17 @@ class Versus(Frozen):
 class When(Frozen):
     """To which candidates a gate applies; what is not named applies to all."""
 
-    tasks: tuple[Literal["classification", "regression"], ...] = ()
+    models: tuple[Name, ...] = Field(
+        default=(), description="As where `slices` names columns that only they have."
+    )
+    tasks: tuple[Task, ...] = ()
     changes: tuple[Literal["version", "serving"], ...] = Field(
         default=(), description="`version`: another model; `serving`: the same model, served differently."
     )
+
+    def meant(self, model: str, task: Task) -> bool:
+        """Whether candidates of this model are asked at all, whatever changes."""
+        return (not self.models or model in self.models) and (not self.tasks or task in self.tasks)
 
 
 class Gate(Frozen):
@@ -460,7 +469,11 @@ class Gate(Frozen):
     when: When = When()
     on_fail: OnFail = "block"
     on_missing: OnFail = "block"
-    on_no_champion: Literal["absolute", "review", "block"] = "review"
+    on_no_champion: Literal["absolute", "baseline", "review", "block"] = Field(
+        default="review",
+        description="Before the first release: judge by the threshold alone, compare with the model's baseline "
+        "instead, or answer so.",
+    )
     notify: Later = None
 
     @model_validator(mode="after")
@@ -473,6 +486,10 @@ class Gate(Frozen):
         if absolute and self.threshold is None:
             raise ValueError("onNoChampion: absolute needs op and threshold")
         return self
+
+    @property
+    def needs_baseline(self) -> bool:
+        return self.versus is not None and (self.versus.ref == "baseline" or self.on_no_champion == "baseline")
 
 
 class GatePolicy(Document):

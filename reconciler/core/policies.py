@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, get_args
 from reconciler.core.base import format_duration
 from reconciler.core.documents import Gate, Versus, When
 
-ORDER: Final = {"absolute": 0, "review": 1, "block": 2}
-"""onFail, onMissing and onNoChampion from the mildest to the strictest."""
+ORDER: Final = {"absolute": 0, "baseline": 1, "review": 2, "block": 3}
+"""onFail, onMissing and onNoChampion from the mildest to the strictest: a threshold is asked in any case."""
 
 
 class Loosening(NamedTuple):
@@ -115,9 +115,16 @@ def _slices(parent: Gate, child: Gate) -> Iterator[Loosening]:
 
 _Values = Callable[[When], Collection[str]]
 _WHEN: Final[dict[str, _Values]] = {"tasks": lambda when: when.tasks, "changes": lambda when: when.changes}
+"""Fields of a closed list, so that naming nothing is naming all."""
 
 
 def _when(parent: When, child: When) -> Iterator[Loosening]:
+    if child.models and (not parent.models or set(parent.models) - set(child.models)):
+        others = sorted(set(parent.models) - set(child.models))
+        names = f"models {', '.join(others)}" if others else f"models other than {', '.join(child.models)}"
+        yield Loosening(
+            ("when", "models"), f"leaves out {names}, to which its parent applies", "apply it there too"
+        )
     for field, values in _WHEN.items():
         everything = set(get_args(get_args(When.model_fields[field].annotation)[0]))
         left_out = (set(values(parent)) or everything) - (set(values(child)) or everything)

@@ -119,6 +119,12 @@ def _policy(documents: Documents, lineage: list[str]) -> Iterator[Finding]:
             for field, looser, hint in loosenings(inherited[gate.name], gate):
                 what = f"gate {gate.name} {looser}, and a policy may only tighten what it extends"
                 yield Finding(path, ("gates", index, *field), what, hint)
+        for model in gate.when.models:
+            # A model that is not here yet is no mistake; a name that is nearly that of another one is.
+            hint = nearest(model, documents.named["Model"])
+            if model not in documents.named["Model"] and hint.startswith("did you mean"):
+                what = f"gate {gate.name} is for the unknown model {model}, so nothing is asked"
+                yield Finding(path, ("gates", index, "when", "models"), what, hint)
 
 
 # --- everything else --------------------------------------------------------------------------------------
@@ -128,6 +134,7 @@ def check(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Find
     """Everything wrong between the documents, given the policies that :func:`resolve_policies` found usable."""
     yield from _environments(documents, policies)
     yield from _models(documents)
+    yield from _baselines(documents, policies)
     yield from _pins(documents)
 
 
@@ -289,6 +296,23 @@ def _pool(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
     elif compute.spot and pools[compute.pool].spot is None:
         what = f"asks for spot nodes, and the pool {compute.pool} has none"
         yield Finding(path, (*field[:2], "spot"), what, "say `spot:` in that pool of the Platform")
+
+
+def _baselines(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    """Baselines that gates compare with, and that a model does not declare: such a gate has no answer."""
+    for name, source in documents.models.items():
+        model = source.model
+        environments = [documents.environments[e] for e in model.environments if e in documents.environments]
+        told = set(model.baselines)
+        for policy in dict.fromkeys(environment.policy for environment in environments):
+            for gate in policies[policy].gates if policy in policies else ():
+                metric = gate.metric.partition(".")[2]
+                if metric in told or not gate.needs_baseline or not gate.when.meant(name, model.task):
+                    continue
+                told.add(metric)
+                what = f"has no baseline for {metric}, and gate {gate.name} of policy {policy} compares with it"
+                hint = f"add {metric} to baselines: the value that this model promises not to fall below"
+                yield Finding(model_path(name), ("baselines",), what, hint, "warning")
 
 
 def _wanted_in(documents: Documents, path: str, model: Model) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ of the evidence only what the registry's marks vouch for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from reconciler.core.base import Instant, Subject, format_instant
 from reconciler.core.desired import DesiredState, blobs_digest
@@ -89,8 +89,12 @@ def inputs_digest(
     champion: VerifiedPin | None,
     environment: str,
     rendered: str,
+    baselines: Mapping[str, float],
 ) -> str:
-    """Everything a verdict depends on. A pull request is rebuilt, and approved anew, only when this changes."""
+    """Everything a verdict depends on. A pull request is rebuilt, and approved anew, only when this changes.
+
+    ``policy`` is empty where no gates are asked, and the model's baselines then do not count.
+    """
     return digest_of(
         "inputs",
         judge=release.admission.judge,
@@ -103,6 +107,7 @@ def inputs_digest(
         champion=champion.digest if champion else "",
         environment=environment,
         rendered=rendered,
+        **({"baselines": dict(sorted(baselines.items()))} if policy and baselines else {}),
     )
 
 
@@ -263,6 +268,7 @@ class _Pin:
             champion=self.view.champion(self.subject),
             environment=environment,
             rendered=blobs_digest(self.rendered()),
+            baselines=self.view.desired.models[self.subject.model].model.baselines,
         )
 
     def _say(self, objections: list[Objection]) -> Verdict:

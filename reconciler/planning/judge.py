@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from reconciler.core.base import Instant, format_duration, format_instant
 from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.digests import evidence_key
-from reconciler.core.documents import Gate, Pin, VerifiedPin, Waiver
+from reconciler.core.documents import Gate, Pin, Task, VerifiedPin, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import Bound, GateVerdict
 from reconciler.planning.view import Change
@@ -37,12 +37,13 @@ Inputs = Mapping[str, str | tuple[str, ...]]
 class Case(NamedTuple):
     """What is judged: the candidate, against whom, on which data. ``champion`` is a digest or ``none``."""
 
+    model: str
     candidate: str
     champion: str
     data: str
     target: str
     slices: tuple[str, ...]
-    task: Literal["classification", "regression"]
+    task: Task
     server: str
     change: Change
     baselines: Mapping[str, float]
@@ -66,7 +67,7 @@ class Case(NamedTuple):
     def asked_by(self, gate: Gate) -> bool:
         """Whether a gate applies to this candidate at all."""
         when = gate.when
-        return (not when.tasks or self.task in when.tasks) and (not when.changes or self.change in when.changes)
+        return when.meant(self.model, self.task) and (not when.changes or self.change in when.changes)
 
 
 def case_of(
@@ -84,6 +85,7 @@ def case_of(
     source = desired.models[model_name]
     model = source.model
     return Case(
+        model=model_name,
         candidate=pin.digest,
         champion=champion.digest if champion else NO_CHAMPION,
         data=source.evaluation_md5,
@@ -147,7 +149,7 @@ class _Missing(Exception):  # noqa: N818 - control flow inside this file: no val
 
 
 def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> GateVerdict:
-    asked = _asked(gate)
+    asked = _asked(gate, case)
     try:
         document = _usable(gate, evidence, case, at)
         answers = [_answer(gate, where, scores, case, asked) for where, scores in _scores(gate, document)]
@@ -219,6 +221,9 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
     elif gate.versus is not None and case.champion == NO_CHAMPION:
         if gate.on_no_champion == "absolute":
             noted.append("no champion, judged by the threshold alone")
+        elif gate.on_no_champion == "baseline":
+            _versus_baseline(gate, candidate, case, said, fail)
+            noted.append("no champion, compared with the baseline instead")
         else:
             fail(gate.on_no_champion, "no champion to compare with")
     elif gate.versus is not None:
@@ -252,6 +257,8 @@ def _bounds(gate: Gate, champion: Estimate | None, case: Case) -> Iterator[Bound
         return
     ref, drop, rise = gate.versus.ref, gate.versus.max_drop, gate.versus.max_rise
     base = case.baselines.get(gate.metric.partition(".")[2])
+    if ref == "champion" and case.champion == NO_CHAMPION and gate.on_no_champion == "baseline":
+        ref = "baseline"
     if ref == "champion":
         base = champion.value if champion else None
     if base is not None and drop is not None:
@@ -327,19 +334,24 @@ def _margin(gate: Gate, answer: GateVerdict) -> float:
     """Orders slices of the same verdict from worst to best."""
     if answer.value is None:
         return 0.0
-    if gate.versus is not None and answer.low is not None and answer.high is not None:
-        return answer.low if gate.versus.max_drop is not None else -answer.high
-    return answer.value if gate.op in (">", ">=", None) else -answer.value
+    higher_is_better = gate.op in (">", ">=") if gate.versus is None else gate.versus.max_drop is not None
+    worst = answer.value
+    if answer.paired and answer.low is not None and answer.high is not None:
+        worst = answer.low if higher_is_better else answer.high
+    return worst if higher_is_better else -worst
 
 
-def _asked(gate: Gate) -> str:
+def _asked(gate: Gate, case: Case) -> str:
     parts = []
     if gate.op is not None and gate.threshold is not None:
         parts.append(f"{gate.op} {_show(gate.threshold)}")
     if gate.versus is not None:
         drop, rise = gate.versus.max_drop, gate.versus.max_rise
         limit = f"drop <= {_show(drop)}" if drop is not None else f"rise <= {_show(rise)}"
-        parts.append(f"{limit} against the {gate.versus.ref}")
+        declared = case.baselines.get(gate.metric.partition(".")[2]) if gate.versus.ref == "baseline" else None
+        parts.append(
+            f"{limit} against the {gate.versus.ref}{'' if declared is None else f' {_show(declared)}'}"
+        )
     return " and ".join(parts)
 
 

@@ -33,6 +33,7 @@ def with_digests(
         champion=view.champion(subject),
         environment=digest_of("environment", document=environment),
         rendered=rendered,
+        baselines=view.desired.models[subject.model].model.baselines,
     )
     digests = {
         "policy": policy or None,

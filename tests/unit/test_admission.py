@@ -153,6 +153,21 @@ def test_sealing_changes_nothing_about_our_own_proposal() -> None:
     assert sealed(PRODUCTION, *parts(head, PRODUCTION)).releases == head.releases
 
 
+def promising(accuracy: float) -> DesiredState:
+    """The base, whose model promises this accuracy."""
+    source = BASE.models["digits"]
+    model = source.model.model_copy(update={"baselines": {"accuracy": accuracy}})
+    return BASE.model_copy(
+        update={"models": {**BASE.models, "digits": source.model_copy(update={"model": model})}}
+    )
+
+
+def test_another_promise_of_the_model_asks_anew_for_a_promotion_alone() -> None:
+    for head, asked_anew in ((proposed(PRODUCTION, 2), True), (proposed(STAGING, 0, "rollback"), False)):
+        inputs = {verdict_of(head, base).inputs for base in (BASE, promising(0.9), promising(0.91))}
+        assert len(inputs) == (3 if asked_anew else 1)
+
+
 def test_a_rollback_to_a_verified_version_is_admitted() -> None:
     verdict = verdict_of(proposed(STAGING, 0, "rollback"))
     assert (verdict.grounds, verdict.verdict) == ("rollback", "pass")

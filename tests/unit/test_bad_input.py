@@ -222,7 +222,7 @@ CASES = [
         {DIGITS: Edit("task: classification\nregisteredName: digits\n", "task: clasification\nownr: x\n")},
         [
             f"{DIGITS}:1: has no registeredName. hint: add registeredName",
-            f"{DIGITS}:4: task must be one of classification, regression, not 'clasification'. hint: did you mean classification?",
+            f"{DIGITS}:4: task must be one of classification, binary-classification, regression, not 'clasification'. hint: did you mean classification?",
             f"{DIGITS}:5: has the unknown field ownr. hint: did you mean owner?",
         ],
         DIGITS_ALL,
@@ -668,6 +668,34 @@ CASES = [
             f"{STRICT}:6: gate accuracy asks evaluation.accuracy, and there is no measurement evaluation. hint: did you mean evaluate?",
         ],
         PRODUCTION_ALL,
+    ),
+    Case(
+        "a gate for a model that is nearly one",
+        {STRICT: Edit("threshold: 0.9\n", "threshold: 0.9\n    when: {models: [digist]}\n")},
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:9: gate accuracy is for the unknown model digist, so nothing is asked. hint: did you mean digits?",
+            f"{STRICT}:9: gate accuracy leaves out models other than digist, to which its parent applies, and a policy may only tighten what it extends. hint: apply it there too",
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
+        "a gate for a model that is not there yet",
+        {BASE: Edit("minSamples: 500\n", "minSamples: 500\n    when: {models: [faces]}\n")},
+        [],
+        set(),
+    ),
+    Case(
+        "no baseline to compare with",
+        {
+            BASE: Edit('op: ">="\n    threshold: 0.8\n', "versus: {ref: baseline, maxDrop: 0}\n"),
+            STRICT: f"{HEADER}GatePolicy\nextends: base\n",
+            SPAM: model("spam") + "baselines: {accuracy: 0.9}\n",
+        },
+        [
+            f"{DIGITS}:1: has no baseline for accuracy, and gate accuracy of policy base compares with it. hint: add accuracy to baselines: the value that this model promises not to fall below"
+        ],
+        set(),
     ),
     # --- releases and exceptions ---
     Case(

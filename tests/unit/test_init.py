@@ -64,7 +64,7 @@ def git(at: Path, *arguments: str) -> str:
 def test_the_example_is_committed_pushed_and_has_its_data(shipped: Path, tmp_path: Path) -> None:
     said: list[str] = []
     target = tmp_path / "models-repo"
-    init(target, example=True, say=said.append)
+    init(target, example="tiny", say=said.append)
 
     tracked = set(git(target, "ls-files").splitlines())
     assert tracked - {f"docs/schemas/{kind}.json" for kind in KINDS} == {
@@ -91,8 +91,20 @@ def test_the_example_is_committed_pushed_and_has_its_data(shipped: Path, tmp_pat
     assert said[-1].strip() == f"next: cd {target} && reconcile --dry-run"
 
 
+def test_of_several_examples_one_is_written(shipped: Path, tmp_path: Path) -> None:
+    other = shipped / "models/large/model.yaml"
+    other.parent.mkdir()
+    other.write_text("kind: Model\n")
+    init(tmp_path / "new", example="tiny", say=lambda _: None)
+    assert [path.name for path in (tmp_path / "new/models").iterdir()] == ["tiny"]
+    with pytest.raises(Terminal, match="there is no example tinny") as refusal:
+        init(tmp_path / "other", example="tinny")
+    assert refusal.value.hint == "did you mean tiny?"
+    assert not (tmp_path / "other").exists()
+
+
 def test_without_the_example_there_is_no_model(shipped: Path, tmp_path: Path) -> None:
-    init(tmp_path / "bare-bones", example=False, say=lambda _: None)
+    init(tmp_path / "bare-bones", say=lambda _: None)
     assert not (tmp_path / "bare-bones/models").exists()
     assert (tmp_path / "bare-bones/policies/staging.yaml").exists()
 
@@ -102,7 +114,7 @@ def test_a_folder_with_something_in_it_is_left_alone(shipped: Path, tmp_path: Pa
     (tmp_path / taken).parent.mkdir()
     (tmp_path / taken).write_text("mine")
     with pytest.raises(Terminal, match="is there already") as refusal:
-        init(tmp_path / "mine", example=False)
+        init(tmp_path / "mine")
     assert refusal.value.hint
     assert (tmp_path / taken).read_text() == "mine"
 
@@ -118,7 +130,7 @@ def test_a_folder_of_data_is_stored_with_its_listing(shipped: Path, tmp_path: Pa
     )
     # As `dvc add rows` of DVC 3.67 wrote it, for these two files.
     (data / "rows.csv.dvc").write_text(f"outs:\n- md5: {LISTED}\n  size: 16\n  nfiles: 2\n  path: rows\n")
-    init(tmp_path / "new", example=True, say=lambda _: None)
+    init(tmp_path / "new", example="tiny", say=lambda _: None)
     remote = tmp_path / "new/.trueup/data-remote/files/md5"
     listing = json.loads((remote / LISTED[:2] / LISTED[2:]).read_text())
     assert [entry["relpath"] for entry in listing] == ["q1.csv", "q2.csv"]
@@ -129,7 +141,7 @@ def test_a_folder_of_data_is_stored_with_its_listing(shipped: Path, tmp_path: Pa
 def test_nobody_to_commit_as(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     with pytest.raises(Terminal, match=r"user\.name is not set") as refusal:
-        init(tmp_path / "new", example=False)
+        init(tmp_path / "new")
     assert "git config --global user.name" in refusal.value.hint
     assert not (tmp_path / "new").exists()
 
@@ -144,6 +156,6 @@ def test_nobody_to_commit_as(shipped: Path, tmp_path: Path, monkeypatch: pytest.
 def test_a_failure_leaves_nothing_behind(shipped: Path, tmp_path: Path, prepare: str, what: str) -> None:
     (shipped / "models/tiny/data/prepare.py").write_text(prepare)
     with pytest.raises(Terminal, match=what):
-        init(tmp_path / "new", example=True, say=lambda _: None)
+        init(tmp_path / "new", example="tiny", say=lambda _: None)
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "new.git").exists()

@@ -19,6 +19,7 @@ from reconciler.planning.judge import NO_CHAMPION, Case, judge, max_age, measure
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CANDIDATE, CHAMPION, OTHER = (f"sha256:{digit * 64}" for digit in "219")
 CASE = Case(
+    model="digits",
     candidate=CANDIDATE,
     champion=CHAMPION,
     data="b" * 32,
@@ -84,6 +85,7 @@ def ask(one: Gate, document: Evidence | None, case: Case = CASE, *waivers: Waive
 # --- the table --------------------------------------------------------------------------------------------
 
 INK = {"ink": {"thick": scores(0.97), "thin": scores(0.91)}}
+BASE_LIKE = Versus(ref="champion", max_drop=0.01)
 DROP, RISE = Versus(ref="champion", max_drop=0.02), Versus(ref="champion", max_rise=0.02)
 BASE_DROP, BASE_RISE = Versus(ref="baseline", max_drop=0.01), Versus(ref="baseline", max_rise=0.01)
 
@@ -160,6 +162,27 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
         FIRST,
         "block",
         "not 0.5 >= 0.9",
+    ),
+    "no champion: baseline": (
+        paired(versus=BASE_LIKE, on_no_champion="baseline"),
+        evidence(scores(0.92), case=FIRST),
+        FIRST,
+        "pass",
+        "0.92 against the baseline 0.93; no champion, compared with the baseline instead",
+    ),
+    "no champion: baseline, and below": (
+        paired(versus=BASE_LIKE, on_no_champion="baseline"),
+        evidence(scores(0.91), case=FIRST),
+        FIRST,
+        "block",
+        "0.91 against the baseline 0.93 is too far off; no champion, compared with the baseline instead",
+    ),
+    "no champion: baseline, and none declared": (
+        paired(versus=BASE_LIKE, on_no_champion="baseline"),
+        evidence(case=FIRST._replace(baselines={})),
+        FIRST._replace(baselines={}),
+        "block",
+        "the model declares no baseline for accuracy",
     ),
     "no champion and below: the stricter counts": (
         gate(versus=DROP),
@@ -262,6 +285,22 @@ def test_evidence_counts_only_for_exactly_these_inputs(name: str) -> None:
     )
 
 
+def test_the_worst_slice_against_a_baseline_is_the_one_with_the_worst_value() -> None:
+    def measured(value: float, low: float) -> Scores:
+        return Scores(candidate=Estimate(value=value, n=1000, low=low, high=1.0, confidence=0.95))
+
+    slices = {"ink": {"few": measured(0.94, 0.5), "many": measured(0.92, 0.91)}}
+    drop = ask(gate(op=None, threshold=None, versus=BASE_DROP, slices=("ink",)), evidence(slices=slices))
+    rise = ask(gate(op=None, threshold=None, versus=BASE_RISE, slices=("ink",)), evidence(slices=slices))
+    assert (drop.slice, drop.verdict) == ("ink=many", "pass")
+    assert (rise.slice, rise.verdict) == ("ink=few", "pass")
+
+
+def test_before_a_champion_the_bound_is_the_baselines() -> None:
+    (bound,) = ask(paired(versus=BASE_LIKE, on_no_champion="baseline"), evidence(case=FIRST), FIRST).bounds
+    assert (round(bound.at, 9), bound.good, bound.of) == (0.92, "above", "baseline")
+
+
 def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
     said = ask(paired(), evidence(scores(0.96, champion=0.95, interval=(-0.004, 0.024), difference=0.01)))
     assert (said.value, said.champion, said.n, said.low, said.high) == (0.96, 0.95, 1000, -0.004, 0.024)
@@ -275,6 +314,9 @@ def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
         (When(tasks=("regression",)), CASE, False),
         (When(tasks=("classification",), changes=("version",)), CASE, True),
         (When(changes=("version",)), CASE._replace(change="serving"), False),
+        (When(models=("digits", "other")), CASE, True),
+        (When(models=("other",)), CASE, False),
+        (When(models=("digits",), tasks=("regression",)), CASE, False),
     ],
 )
 def test_a_gate_that_does_not_apply_is_not_asked(when: When, case: Case, asked: bool) -> None:

@@ -197,6 +197,7 @@ def test_of_the_platform_only_the_server_image_is_part_of_a_key() -> None:
 # --- evidence ---------------------------------------------------------------------------------------------
 
 CASE_FIELDS: dict[str, Any] = {
+    "model": "other",
     "candidate": digest_of_version(9),
     "champion": digest_of_version(9),
     "data": "f" * 32,

@@ -94,18 +94,39 @@ def test_what_ships_asks_for_this(shipped: Path) -> None:
     assert production.promotes_from.all_of == ("staging",)
     assert (staging.promotion.soak, production.promotion.soak) == (parse_duration("10m"), parse_duration("30m"))
     assert state.roots("digits") == ("staging",)
-    assert [str(subject) for subject in state.subjects] == ["digits", "production/digits", "staging/digits"]
+    assert [str(subject) for subject in state.subjects if subject.model == "digits"] == [
+        *("digits", "production/digits", "staging/digits")
+    ]
     assert state.training_key("digits")
 
 
 def test_each_shipped_policy_tightens_the_one_before(shipped: Path) -> None:
     policies = {name: {g.name: g for g in policy.gates} for name, policy in state_of(shipped).policies.items()}
-    thresholds = [policies[name]["accuracy"].threshold for name in ("dev", "staging", "production")]
-    assert thresholds == sorted(set(thresholds), key=lambda value: value or 0)
-    assert list(policies["production"]) == ["accuracy", "parity", "not-worse", "f1-macro", "worst-slice"]
+    for gate in ("accuracy", "auc", "r2"):
+        drops = [policies[name][gate].versus.max_drop for name in ("dev", "staging", "production")]  # type: ignore[union-attr]
+        assert drops == [0.1, 0.05, 0]
     assert policies["production"]["parity"] == policies["dev"]["parity"]
-    assert policies["staging"]["not-worse"].on_no_champion == "absolute"
+    assert policies["staging"]["not-worse"].on_no_champion == "baseline"
     assert policies["production"]["not-worse"].on_no_champion == "review"
+
+
+def test_what_ships_asks_of_digits_what_it_promised(shipped: Path) -> None:
+    """Baselines less what each environment allows: the thresholds that a reader of the policies works out."""
+    state = state_of(shipped)
+    model = state.models["digits"].model
+    asked = {
+        name: {
+            gate.name: round(model.baselines[gate.metric.partition(".")[2]] - gate.versus.max_drop, 9)
+            for gate in policy.gates
+            if gate.when.meant("digits", model.task) and gate.versus and gate.versus.ref == "baseline"
+        }
+        for name, policy in state.policies.items()
+    }
+    assert asked == {
+        "dev": {"accuracy": 0.8},
+        "staging": {"accuracy": 0.85, "f1-macro": 0.85, "worst-slice": 0.8},
+        "production": {"accuracy": 0.9, "f1-macro": 0.88, "worst-slice": 0.85},
+    }
 
 
 def test_the_training_key_is_the_same_before_and_after_the_commit(shipped: Path) -> None:
@@ -171,7 +192,7 @@ def test_a_wrong_document_is_absent_and_the_others_are_not(shipped: Path) -> Non
     (shipped / "environments/staging/environment.yaml").write_text("kind: [\n")
     state = state_of(shipped)
     assert list(state.environments) == ["production"]
-    assert list(state.models) == ["digits"]
+    assert list(state.models) == ["digits", "flight-delay"]
     assert state.hidden(Subject(environment="staging", model="digits"))
     assert not state.hidden(Subject(environment="production", model="digits"))
 
@@ -300,6 +321,7 @@ PARENT = Gate(
         ({"on_no_champion": "absolute"}, "onNoChampion"),
         ({"when": When(tasks=("regression",))}, "when.tasks"),
         ({"when": When(tasks=("classification",), changes=("version",))}, "when.changes"),
+        ({"when": When(tasks=("classification",), models=("digits",))}, "when.models"),
     ],
 )
 def test_every_way_to_ask_less_is_found(change: dict[str, object], field: str) -> None:
@@ -324,6 +346,20 @@ def test_every_way_to_ask_less_is_found(change: dict[str, object], field: str) -
 )
 def test_asking_as_much_or_more_is_fine(change: dict[str, object]) -> None:
     assert list(loosenings(PARENT, PARENT.model_copy(update=change))) == []
+
+
+def test_a_gate_of_named_models_may_not_leave_one_out() -> None:
+    both, one = (PARENT.model_copy(update={"when": When(models=names)}) for names in (("a", "b"), ("a",)))
+    assert [found.what for found in loosenings(both, one)] == [
+        "leaves out models b, to which its parent applies"
+    ]
+    assert list(loosenings(one, both)) == []
+
+
+def test_before_a_champion_a_baseline_asks_more_than_a_threshold_alone() -> None:
+    alone, baseline = (PARENT.model_copy(update={"on_no_champion": how}) for how in ("absolute", "baseline"))
+    assert list(loosenings(alone, baseline)) == []
+    assert [found.field for found in loosenings(baseline, alone)] == [("onNoChampion",)]
 
 
 def test_an_equal_value_no_longer_admitted_may_not_be_admitted_again() -> None:

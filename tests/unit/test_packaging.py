@@ -51,6 +51,8 @@ def test_only_two_packages_and_the_metadata(shipped: list[str]) -> None:
         "environments/production/environment.yaml",
         "models/digits/model.yaml",
         "models/digits/data/prepare.py",
+        "models/flight-delay/model.yaml",
+        "models/flight-delay/data/train.dvc",
         "policies/production.yaml",
         "workflows/rendered/train-v1.yaml",
     ],

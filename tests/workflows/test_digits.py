@@ -105,11 +105,11 @@ def test_same_seed_same_weights(code: Any, frames, tmp_path: Path) -> None:
 
 
 def test_first_is_modest_better_is_better_worse_is_worse(learned, frames) -> None:
-    from workflows.steps.metrics import METRICS, score
+    from workflows.steps.metrics import scores
 
-    accuracy, truth = METRICS["classification"]["accuracy"], frames["evaluation"]["label"]
-    better = score(accuracy, truth, learned["better"], learned["first"])
-    worse = score(accuracy, truth, learned["worse"], learned["better"])
+    truth = frames["evaluation"]["label"]
+    better = scores("classification", truth, learned["better"], learned["first"])["accuracy"]
+    worse = scores("classification", truth, learned["worse"], learned["better"])["accuracy"]
     assert better.champion is not None
     assert better.difference is not None
     assert worse.difference is not None

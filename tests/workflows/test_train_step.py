@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 
+from reconciler.core.documents import Task
 from reconciler.core.progress import latest_progress
+from workflows.steps import train
 from workflows.steps.checkpoint import Checkpoint
+from workflows.steps.metrics import METRICS
 
 
 @pytest.fixture
@@ -52,6 +56,10 @@ def test_model_has_signature_example_requirements_and_no_pickle(trained) -> None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pyc")]
     assert json.loads((trained["centroids"] / "metrics").read_text()) == {"classes": 10.0}
+
+
+def test_it_knows_every_task_of_a_model() -> None:
+    assert train.TASKS == tuple(METRICS) == get_args(Task)
 
 
 @pytest.mark.parametrize(

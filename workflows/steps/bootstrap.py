@@ -1,11 +1,13 @@
-"""The paired bootstrap, for any metric that is a function of sums over rows.
+"""The paired bootstrap, for any statistic that can be had from how often each row counts.
 
 Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 13.3: percentile intervals. Candidate and
-champion are resampled together, row by row, so that what is hard for both cancels in their difference.
+champion are resampled together, row by row, so that what is hard for both cancels in their difference. Called
+by :mod:`workflows.steps.metrics`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,10 @@ from reconciler.core.evidence import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Statistic = Callable[[Floats], Floats]
+    """From how often each row counts, (draws, rows), to one value a draw, (draws,)."""
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -24,27 +30,32 @@ _BLOCK = 4_000_000
 """Row counts held at once: 32 MB."""
 
 
-def resampled_sums(
-    terms: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED
-) -> NDArray[np.float64]:
-    """Sums of ``terms`` (rows, terms) over ``resamples`` draws of as many rows with replacement.
+def once(statistic: Statistic, rows: int) -> float:
+    """The statistic where every row counts once: its value on the rows themselves."""
+    return float(statistic(np.ones((1, rows)))[0])
 
-    (resamples, terms). Equal numbers of rows and equal seeds give equal draws. Each draw is written as how
-    often it has each row, so that all its sums are one matrix product.
+
+def resampled(
+    statistics: Sequence[Statistic], rows: int, *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Floats:
+    """Every statistic on the very same ``resamples`` draws of ``rows`` rows with replacement.
+
+    (statistics, resamples). Equal numbers of rows and equal seeds give equal draws, so values pair. Draws are
+    made once for all statistics and in blocks, so that memory does not grow with their number.
     """
-    rows = len(terms)
     random = np.random.default_rng(seed)
     block = max(1, _BLOCK // rows)
-    sums = []
+    values = np.empty((len(statistics), resamples))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         drawn = random.integers(0, rows, (size, rows)) + rows * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
-        sums.append(counts @ terms)
-    return np.concatenate(sums)
+        counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
+        for place, statistic in enumerate(statistics):
+            values[place, start : start + size] = statistic(counts)
+    return values
 
 
-def estimate(value: float, resampled: NDArray[np.float64], rows: int) -> Estimate:
+def estimate(value: float, resampled: Floats, rows: int) -> Estimate:
     """``value`` with the interval between the outer percentiles of its resampled values."""
     if not np.isfinite(value):
         return Estimate(value=None, n=rows, note=f"measured {value}")

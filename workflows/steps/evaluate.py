@@ -91,18 +91,24 @@ def measure(
     sentence where it could not predict.
     """
 
-    def scores(metric: metrics.Metric, rows: pd.Index) -> Scores:
+    def scored(rows: pd.Index) -> dict[str, Scores]:
         theirs = champion if champion is None or isinstance(champion, str) else champion.loc[rows]
-        return metrics.score(metric, truth.loc[rows], candidate.loc[rows], theirs)
+        return metrics.scores(task, truth.loc[rows], candidate.loc[rows], theirs)
 
-    groups = {name: slices.groupby(name, dropna=False).groups for name in slices.columns}
+    overall = scored(truth.index)
+    groups = {
+        column: {
+            str(value): scored(rows) for value, rows in slices.groupby(column, dropna=False).groups.items()
+        }
+        for column in slices.columns
+    }
     return {
         name: Metric(
-            overall=scores(metric, truth.index),
+            overall=scores,
             slices={
-                column: {str(value): scores(metric, rows) for value, rows in by_value.items()}
+                column: {value: of_rows[name] for value, of_rows in by_value.items()}
                 for column, by_value in groups.items()
             },
         )
-        for name, metric in metrics.METRICS[task].items()
+        for name, scores in overall.items()
     }

@@ -48,13 +48,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TASKS = ("classification", "binary-classification", "regression")
+"""Those of a Model, whose documents no step imports; a test compares."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, required=True, help="the repository's files")
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with the training rows")
     parser.add_argument("--target", required=True)
-    parser.add_argument("--task", choices=["classification", "regression"], required=True)
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that outlives an attempt")
