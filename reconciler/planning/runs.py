@@ -40,7 +40,7 @@ def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried |
     for run in reversed(runs):
         if run.phase == "Succeeded":
             break
-        failures += 1
+        failures += not run.superseded
     return Tried("again" if failures < limit else "exhausted", number, last)
 
 

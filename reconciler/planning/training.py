@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from reconciler.core.base import Subject
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.digests import canonical_json
 from reconciler.core.observed import Gap, RegisteredModel
 from reconciler.core.plan import Hold
 from reconciler.planning.compute import RESTARTS, RESTARTS_ON_SPOT, pod_patch
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
-from reconciler.planning.runs import attempts, run_name, submission
+from reconciler.planning.retraining import by_hand, cooling_down, due, over_budget
+from reconciler.planning.runs import Tried, attempts, run_name, submission
 from reconciler.planning.view import View
 
 _TRIGGERS = {"section": "code", "source": "code", "seed": "code", "recipe": "code", "data": "data"}
@@ -73,14 +74,10 @@ def plan_training(view: View, subject: Subject) -> Decision:
         name = view.model(subject).registered_name
         said = f"{', '.join(sorted(lost))} pins a version, and the registry has none of {name}; restore it, or"
         return wait(hold("pinned-version-missing", subject, f"{said} remove the releases to begin anew"))
-    why, allowed = _why(view, subject, registered)
-    if not allowed:
-        return wait(hold("retrain-not-asked", subject, why))
-    if last is not None:
-        why = (
-            f"attempt {tried.number}, because {last.name} {last.phase.lower()}: {last.message or 'no message'}"
-        )
-    return _submit(view, subject, key, tried.number, why)
+    began = last is not None and not last.superseded
+    why, holds = (_again(tried), []) if began else _why(view, subject, registered)
+    holds += [each for each in (over_budget(view, subject),) if each is not None]
+    return wait(*holds) if holds else submit_training(view, subject, key, tried.number, why)
 
 
 def _registered(view: View, subject: Subject) -> RegisteredModel | Gap:
@@ -88,26 +85,44 @@ def _registered(view: View, subject: Subject) -> RegisteredModel | Gap:
     return view.registered(root.registry, view.model(subject).registered_name)
 
 
-def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str, bool]:
-    """Why the key is new, and whether an environment wants a training for that reason."""
+def _again(tried: Tried) -> str:
+    assert tried.last is not None
+    name, phase, said = tried.last.name, tried.last.phase.lower(), tried.last.message or "no message"
+    return f"attempt {tried.number}, because {name} {phase}: {said}"
+
+
+def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str, list[Hold]]:
+    """Why the key is new, and what it waits for: what environments ask for, the schedule, the cooldown."""
     before = next((v for v in reversed(registered.versions) if v.training_key and v.digest), None)
     if before is None:
-        return "no version has been trained yet", True
+        return "no version has been trained yet", []
     now, then = view.desired.training_inputs(subject.model), before.training_inputs
     changed = [name for name in _WORDS if now[name] != then.get(name)]
     words = " and ".join(_WORDS[name] for name in changed) or "the training"
+    why = f"{words} changed since version {before.version}"
     asked = {
         trigger
         for root in view.desired.roots(subject.model)
         for trigger in view.desired.environments[root].retrain_on
     }
-    if changed and not asked & {_TRIGGERS[name] for name in changed}:
+    cooling = cooling_down(view, subject, registered, why)
+    holds = [cooling] if cooling else []
+    if not changed or asked & {_TRIGGERS[name] for name in changed}:
+        return why, holds
+    instant = due(view, subject, registered) if "schedule" in asked else None
+    if instant is None:
         named = f"names only {', '.join(sorted(asked))}" if asked else "is empty"
-        return f"{words} changed since version {before.version}, and retrainOn {named}", False
-    return f"{words} changed since version {before.version}", True
+        without = ", and the model has no training.retrain.schedule" if "schedule" in asked else ""
+        said = f"{why}, and retrainOn {named}{without}; {by_hand(subject)}"
+        return why, [hold("retrain-not-asked", subject, said)]
+    if view.at < instant:
+        said = f"{why}; it is trained at {show_instant(instant)}; {by_hand(subject)}"
+        return why, [hold("awaiting-schedule", subject, said), *holds]
+    return f"{why}, and its schedule's {show_instant(instant)} has come", holds
 
 
-def _submit(view: View, subject: Subject, key: str, number: int, why: str) -> Decision:
+def submit_training(view: View, subject: Subject, key: str, number: int, why: str) -> Decision:
+    """One attempt at main's training."""
     source = view.desired.models[subject.model]
     model, training = source.model, source.model.training
     assert training.workflow is not None
