@@ -259,9 +259,7 @@ def _cron(value: str) -> str:
         next(CronSim(value, datetime(2026, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration):
         value = ""
-    if (
-        len(value.split()) != 5
-    ):  # of six, the first would be seconds
+    if len(value.split()) != 5:  # of six, the first would be seconds
         raise ValueError("is not a cron expression of five fields that comes true, as in 0 3 * * mon")
     return value
 

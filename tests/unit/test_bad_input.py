@@ -357,7 +357,7 @@ CASES = [
         {DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {hoursPerDay: 25, cooldown: 6 hours}")},
         [
             f"{DIGITS}:15: training.retrain.cooldown = '6 hours' is not a duration. hint: write a whole number and a unit, as in 90s, 10m, 24h or 7d",
-            f"{DIGITS}:15: training.retrain.hoursPerDay must be at most 24, not 25",
+            f"{DIGITS}:15: training.retrain.hoursPerDay must be at most 24.0, not 25",
         ],
         DIGITS_ALL,
     ),
