@@ -26,6 +26,7 @@ HOLDS: dict[str, Meaning] = {
     "training": Meaning("A training run is under way."),
     "training-failed": Meaning("Every attempt at this training key failed.", person=True),
     "training-registered-nothing": Meaning("A training succeeded without registering a version.", person=True),
+    "cancelled": Meaning("A person ended the run; it is tried again when a person says so.", person=True),
     "retrain-not-asked": Meaning("Only something that retrainOn does not name has changed.", person=True),
     "awaiting-schedule": Meaning("What changed is trained at the next instant of the model's schedule."),
     "cooling-down": Meaning("The last training of the model is too short a time ago."),

@@ -13,8 +13,15 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from reconciler.apply import submit
+from reconciler.core.errors import Terminal
+from reconciler.core.observed import WorkflowRun
+from reconciler.core.plan import StopWorkflow
 from reconciler.core.references import model_path
 from reconciler.core.strict_yaml import read
+from reconciler.loop import plan_once
+from reconciler.planning import orders
+from reconciler.planning.view import attempt_of
 from tests.doubles.documents import edited, environment, model, shipped
 from tests.doubles.world import World
 from tests.laws.driving import tick
@@ -70,6 +77,7 @@ STEPS = st.one_of(
     st.tuples(st.sampled_from(["code", "data", "seed"]), st.integers(0, 2)),
     st.tuples(st.just("wait"), st.sampled_from([1, 60, 400, 1500])),
     st.tuples(st.sampled_from(["settle", "fail"]), st.just(0)),
+    st.tuples(st.sampled_from(["retrain", "retry", "cancel"]), st.integers(0, 3)),
 )
 
 
@@ -90,12 +98,81 @@ def test_no_sequence_of_triggers_trains_an_unchanged_key_twice(
             case "fail":
                 made.failing["train-digits"] = 1
                 made.settle()
+            case "retrain" | "retry" | "cancel":
+                ordered(made, step, number)
             case _:
                 change(made, step, number)
-        before = trained(made)
+        there, cancelled = trained(made), cancelled_now(made)
         submitted = {o.key for o in tick(made).outcomes if o.kind == "submit-workflow" and "train-" in o.key}
-        assert not [key for key in before if any(key in each for each in submitted)]
+        assert not [key for key in (*there, *cancelled) if any(key in each for each in submitted)]
     assert max(trained(made).values(), default=1) == 1
+
+
+def ordered(made: World, order: str, number: int) -> None:
+    """What a person's command does: decide on what is seen, and make the one write; or be refused."""
+    before, there = set(made.engine.runs), trained(made)
+    desired, observed, _ = plan_once(made.readers(), made.clock())
+    going = sorted(run.name for run in made.engine.running()) or ["train-digits-none-1"]
+    name = going[number % len(going)] if order == "cancel" else "digits"
+    try:
+        action = getattr(orders, order)(desired, observed, name, "a person says so")
+    except Terminal:
+        return
+    if isinstance(action, StopWorkflow):
+        made.engine.stop(action.name, reason=action.reason, by="Ada")
+    else:
+        assert submit(action, made.engine, "Ada")
+        assert action.name not in before
+        assert action.labels["trueup.dev/key"] not in there or action.labels["trueup.dev/kind"] != "train"
+
+
+def cancelled_now(made: World) -> set[str]:
+    """Keys whose last training a person ended, and nobody asked for again."""
+    last: dict[str, WorkflowRun] = {}
+    for run in sorted(made.engine.runs.values(), key=attempt_of):
+        if run.labels["trueup.dev/kind"] == "train":
+            last[run.labels["trueup.dev/key"]] = run
+    return {key for key, run in last.items() if run.stopped_by}
+
+
+def test_of_two_who_ask_at_once_one_has_the_run_and_the_other_is_told() -> None:
+    """Both saw the same; the name is the same, and the engine takes it once."""
+    made = world(["schedule"], {"schedule": {"cron": "0 3 * * *"}}, datetime(2026, 3, 2, 12, tzinfo=UTC))
+    tick(made)
+    made.settle()
+    change(made, "code", 1)
+    desired, observed, plan = plan_once(made.readers(), made.clock())
+    assert [hold.code for hold in plan.holds if not hold.subject.environment] == ["awaiting-schedule"]
+    actions = [orders.retrain(desired, observed, "digits", f"{who} says so") for who in ("Ada", "Grace")]
+    assert [
+        submit(action, made.engine, who) for action, who in zip(actions, ("Ada", "Grace"), strict=True)
+    ] == [
+        True,
+        False,
+    ]
+    run = made.engine.runs[actions[0].name]
+    assert (run.asked_by, run.reason) == ("Ada", "Ada says so")
+    desired, observed, _ = plan_once(made.readers(), made.clock())
+    with pytest.raises(Terminal, match="asked for by Ada: Ada says so"):
+        orders.retrain(desired, observed, "digits", "Grace says so")
+
+
+def test_a_retry_beside_a_cancellation_has_an_order_whoever_comes_first() -> None:
+    made = world(["code"], {}, datetime(2026, 3, 2, 12, tzinfo=UTC))
+    tick(made)
+    (run,) = made.engine.running()
+    desired, observed, _ = plan_once(made.readers(), made.clock())
+    with pytest.raises(Terminal, match="is running"):
+        orders.retry(desired, observed, run.name, "too early")
+    made.engine.stop(run.name, reason="labels are wrong", by="Ada")
+    assert [hold.code for hold in tick(made).planned.plan.holds][:1] == ["cancelled"]
+    desired, observed, _ = plan_once(made.readers(), made.clock())
+    again = orders.retry(desired, observed, run.name, "they are right")
+    assert again.reason.endswith("was cancelled by Ada: labels are wrong")
+    assert submit(again, made.engine, "Grace")
+    assert next(hold.reason for hold in tick(made).planned.plan.holds).startswith(f"{again.name} is running")
+    made.settle()
+    assert sum(trained(made).values()) == 1
 
 
 @pytest.mark.parametrize(
