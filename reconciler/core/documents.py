@@ -284,7 +284,7 @@ class Retrain(Frozen):
     """When a training that is called for has to wait. Nothing of it is part of the training key.
 
     The first training of a model waits for hoursPerDay alone, and what a person asks for by
-    `reconcile retrain` waits for nothing.
+    `reconcile retrain MODEL --reason ...` waits for nothing.
     """
 
     schedule: Schedule | None = Field(
