@@ -21,7 +21,7 @@ def retry(
         typer.Option("--reason", "-r", help="Why it will go better; kept with the run.", show_default=False),
     ] = "",
 ) -> None:
-    """Try once more what has failed or was cancelled: a training or a measurement.
+    """Try a run once more that has failed or was cancelled.
 
     Who asked, and why, is kept with the run.
     """
