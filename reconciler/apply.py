@@ -28,7 +28,7 @@ from reconciler.core.plan import (
     Tell,
     UpdatePullRequest,
 )
-from reconciler.ports import ForgeWriter, Writers
+from reconciler.ports import EngineWriter, ForgeWriter, Writers
 from reconciler.report.inert import inert
 from reconciler.report.pull_request import body
 
@@ -59,6 +59,21 @@ def open_pull_request(action: OpenPullRequest, forge: ForgeWriter) -> int:
     )
 
 
+def submit(action: SubmitWorkflow, engine: EngineWriter, asked_by: str = "") -> bool:
+    """Whether the run is new. A person's `reconcile retrain` and `reconcile retry` come here too."""
+    return engine.submit(
+        name=action.name,
+        template=action.template,
+        commit=action.commit,
+        parameters=action.parameters,
+        labels=action.labels,
+        deadline=action.deadline,
+        priority=action.priority,
+        reason=action.reason,
+        asked_by=asked_by,
+    )
+
+
 def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
     about = {"key": action.key, "kind": action.kind, "subject": action.subject}
     if stopped_by:
@@ -76,18 +91,9 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
     """One write; a word about it, and whether anything changed."""
     match action:
         case SubmitWorkflow():
-            started = writers.engine.submit(
-                name=action.name,
-                template=action.template,
-                commit=action.commit,
-                parameters=action.parameters,
-                labels=action.labels,
-                deadline=action.deadline,
-                priority=action.priority,
-            )
-            return action.name, started
+            return action.name, submit(action, writers.engine)
         case StopWorkflow():
-            writers.engine.stop(action.name)
+            writers.engine.stop(action.name, reason=action.reason)
             return action.name, True
         case CollectWorkflows():
             for name in action.names:

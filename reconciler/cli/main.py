@@ -16,6 +16,7 @@ import typer
 
 from reconciler.cli import console
 from reconciler.cli.admit import admit
+from reconciler.cli.cancel import cancel
 from reconciler.cli.comment import comment
 from reconciler.cli.explain import explain
 from reconciler.cli.history import history
@@ -24,6 +25,8 @@ from reconciler.cli.logs import logs
 from reconciler.cli.pr import pr
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
+from reconciler.cli.retrain import retrain
+from reconciler.cli.retry import retry
 from reconciler.cli.rollback import rollback
 from reconciler.cli.schema import schema
 from reconciler.cli.status import LOOK_INTERVAL, status
@@ -73,6 +76,8 @@ for command in (
     version,
 ):
     app.command()(command)
+for order in (retrain, retry, cancel):
+    app.command()(order)
 app.add_typer(pr)
 app.add_typer(local)
 

@@ -38,4 +38,5 @@ PlanOutput = Annotated[
     typer.Option("--output", "-o", help="Text, one HTML page, Markdown for a forge, JSON for programs."),
 ]
 Pair = Annotated[str, typer.Argument(metavar="ENV/MODEL", help="As in production/digits.")]
+Why = Annotated[str, typer.Option("--reason", "-r", help="Kept with the run, for those who read it later.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The pull request's number.")]

@@ -7,10 +7,11 @@ not written a second time inside. :data:`KINDS` is the one list; a new kind is o
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
 from reconciler.core.base import (
@@ -176,6 +177,9 @@ class Limits(Frozen):
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
 
 
+Trigger = Literal["code", "data", "schedule"]
+
+
 class Environment(Document):
     """One place where models serve, and the rules for getting there."""
 
@@ -194,7 +198,10 @@ class Environment(Document):
     rollback: Rollback = Rollback()
     drift: Drift = Drift()
     limits: Limits = Limits()
-    retrain_on: tuple[Literal["code", "data"], ...] = ("code", "data")
+    retrain_on: tuple[Trigger, ...] = Field(
+        default=("code", "data"),
+        description="What trains anew at once; beside `schedule`, all else waits for the model's own.",
+    )
 
 
 # --- Model ------------------------------------------------------------------------------------------------
@@ -249,6 +256,50 @@ class External(Frozen):
     alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
+def _cron(value: str) -> str:
+    try:
+        next(CronSim(value, datetime(2026, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration):
+        value = ""
+    if len(value.split()) != 5:  # of six, the first would be seconds
+        raise ValueError("is not a cron expression of five fields that comes true, as in 0 3 * * mon")
+    return value
+
+
+class Schedule(Frozen):
+    """Instants at which changes that gathered are trained: local time, read as Debian's cron reads it.
+
+    A time of day that daylight saving leaves out comes at the end of the gap; one that it repeats comes once.
+    """
+
+    cron: Annotated[str, AfterValidator(_cron)]
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+    def after(self, at: datetime) -> datetime:
+        """The first instant of the schedule after ``at``, in UTC."""
+        local = CronSim(self.cron, at.astimezone(ZoneInfo(self.time_zone)))
+        # In the hour that comes twice, the first of the two is what a time of day means, and may be over.
+        return next(utc for due in local if (utc := due.astimezone(UTC)) > at)
+
+
+class Retrain(Frozen):
+    """When a training that is called for has to wait. Nothing of it is part of the training key.
+
+    The first training of a model waits for hoursPerDay alone, and what a person asks for by
+    `reconcile retrain MODEL --reason ...` waits for nothing.
+    """
+
+    schedule: Schedule | None = Field(
+        default=None, description="For environments whose `retrainOn` names `schedule`."
+    )
+    cooldown: Duration | None = Field(
+        default=None, description="Since the last training registered its version; of one that did not, began."
+    )
+    hours_per_day: Annotated[float, Field(gt=0, le=24)] | None = Field(
+        default=None, description="Hours of training within the last 24 that leave room for another one."
+    )
+
+
 class Training(Frozen):
     workflow: Name | None = Field(default=None, description="A WorkflowTemplate of workflows/rendered.")
     external: External | None = None
@@ -256,11 +307,14 @@ class Training(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     compute: Compute = Compute()
     search: Later = None
+    retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.workflow is None) == (self.external is None):
             raise ValueError("needs exactly one of workflow and external")
+        if self.external is not None and self.retrain != Retrain():
+            raise ValueError("has retrain, and external versions are not trained here")
         return self
 
     @property

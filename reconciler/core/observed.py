@@ -160,10 +160,19 @@ class WorkflowRun(Frozen):
     message: str = Field(default="", description="Of the first failed task, where one failed.")
     outputs: dict[str, str] = Field(default_factory=dict, description="Global output parameters.")
     parameters: dict[str, str] = Field(default_factory=dict)
+    reason: str = Field(default="", description="Why it was submitted.")
+    asked_by: str = Field(default="", description="The person who asked for it; empty where the planner did.")
+    stopped: str = Field(default="", description="Why it was ended; empty where it ended by itself.")
+    stopped_by: str = Field(default="", description="The person who ended it; empty where the planner did.")
 
     @property
     def done(self) -> bool:
         return self.phase in ("Succeeded", "Failed", "Error")
+
+    @property
+    def superseded(self) -> bool:
+        """Whether trueup ended it, because nothing asked for it any more: no attempt that failed."""
+        return bool(self.stopped) and not self.stopped_by
 
 
 class EngineSweep(Frozen):

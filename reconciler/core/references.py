@@ -7,6 +7,7 @@ line. A release of a model that no longer names the environment is no finding: i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from reconciler.core.desired import ModelSource, Policy, Template
@@ -264,9 +265,24 @@ def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[
     elif workflow not in documents.templates:
         what = f"names the workflow template {workflow}, which has an error"
         yield Finding(path, ("training", "workflow"), what, f"correct workflows/rendered/{workflow}.yaml")
+    yield from _retraining(documents, path, source.model)
     if not source.source_tree:
         what = f"trains by workflow, and there is no code in models/{name}/src"
         yield Finding(path, ("training", "workflow"), what, "commit the training code there")
+
+
+def _retraining(documents: Documents, path: str, model: Model) -> Iterator[Finding]:
+    """A schedule that nobody asks for, and a budget of hours that nobody could count."""
+    retrain, platform = model.training.retrain, documents.platform
+    here = [documents.environments.get(name) for name in model.environments]
+    roots = [environment for environment in here if environment and environment.promotes_from is None]
+    if retrain.schedule and roots and not any("schedule" in root.retrain_on for root in roots):
+        what = "has a schedule, and no environment that it is trained for names it"
+        yield Finding(path, ("training", "retrain", "schedule"), what, "add schedule to retrainOn there")
+    if retrain.hours_per_day and platform and platform.engine.keep < timedelta(days=1):
+        what = "has hoursPerDay, and runs that engine.keep lets go within the day cannot be counted"
+        hint = "engine.keep: 1d in environments/platform.yaml"
+        yield Finding(path, ("training", "retrain", "hoursPerDay"), what, hint)
 
 
 def _images(documents: Documents, path: str, model: Model) -> Iterator[Finding]:

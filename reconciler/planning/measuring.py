@@ -9,13 +9,13 @@ from reconciler.core.digests import canonical_json
 from reconciler.core.documents import VerifiedPin
 from reconciler.core.evidence import CATALOGUE, Evidence
 from reconciler.core.observed import Gap, Mark, evidence_tag
-from reconciler.core.plan import Hold
+from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.judge import Case, case_of, max_age, measurements
 from reconciler.planning.releases import mark_version
-from reconciler.planning.runs import Tried, attempts, submission
+from reconciler.planning.runs import Tried, attempts, cancelled, submission, under_way
 from reconciler.planning.view import View
 
 DEADLINE = 3600
@@ -125,7 +125,9 @@ def _measure(
         return wait(unanswered(subject, tried)), True
     last = tried.last
     if tried.state == "running" and last is not None:
-        return wait(hold("measuring", subject, f"{last.name} is {last.phase.lower()}")), True
+        return wait(hold("measuring", subject, under_way(last))), True
+    if tried.state == "cancelled" and last is not None:
+        return wait(cancelled(subject, last)), True
     empty = tried.state == "succeeded" and mark is None
     spent = lost and tried.number > view.desired.platform.engine.attempts.measure
     if (tried.state == "exhausted" or empty or spent) and last is not None:
@@ -135,12 +137,40 @@ def _measure(
             else f"{last.phase.lower()}: {last.message or 'no message'}"
         )
         return (
-            wait(hold("measurement-failed", subject, f"{last.name} {said}; see `reconcile logs {last.name}`")),
+            wait(
+                hold(
+                    "measurement-failed",
+                    subject,
+                    f"{last.name} {said}; see `reconcile logs {last.name}`, and `reconcile retry {last.name}` "
+                    "tries once more",
+                )
+            ),
             False,
         )
     if not wanted.version.ready:
         said = f"version {wanted.pin.version} waits for its files in the registry; then it is measured"
         return wait(hold("measuring", subject, said)), True
+    number = tried.number
+    reason = (
+        f"version {wanted.pin.version} is the candidate, and {why}"
+        if last is None
+        else f"attempt {number}: {why}"
+    )
+    step = submit_measurement(view, subject, wanted, champion, case, measurement, number, reason)
+    return (wait(step) if isinstance(step, Hold) else act(step)), True
+
+
+def submit_measurement(
+    view: View,
+    subject: Subject,
+    wanted: Candidate,
+    champion: VerifiedPin | None,
+    case: Case,
+    measurement: str,
+    number: int,
+    reason: str,
+) -> SubmitWorkflow | Hold:
+    """One attempt at a measurement of a candidate."""
     inputs = canonical_json(case.inputs(measurement))
     source = view.desired.models[subject.model]
     parameters = {
@@ -152,17 +182,14 @@ def _measure(
     }
     if "champion" in CATALOGUE[measurement].inputs:
         parameters["champion-version"] = champion.version if champion else ""
-    step = submission(
+    return submission(
         view,
         subject,
         kind=measurement,
         template=CATALOGUE[measurement].template,
         key=case.key(measurement),
-        number=tried.number,
+        number=number,
         parameters=parameters,
         deadline=DEADLINE,
-        reason=f"version {wanted.pin.version} is the candidate, and {why}"
-        if last is None
-        else f"attempt {tried.number}: {why}",
+        reason=reason,
     )
-    return (wait(step) if isinstance(step, Hold) else act(step)), True

@@ -16,10 +16,11 @@ from reconciler.planning.view import View, attempt_of
 class Tried(NamedTuple):
     """How far the attempts at one key are.
 
-    ``state``: ``none`` or ``again`` (submit ``number``), ``running``, ``succeeded``, ``exhausted``.
+    ``state``: ``none`` or ``again`` (submit ``number``), ``running``, ``succeeded``, ``exhausted``, and
+    ``cancelled`` where a person ended the last one.
     """
 
-    state: Literal["none", "again", "running", "succeeded", "exhausted"]
+    state: Literal["none", "again", "running", "succeeded", "exhausted", "cancelled"]
     number: int
     last: WorkflowRun | None
 
@@ -38,12 +39,28 @@ def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried |
         return Tried("running", number, last)
     if last.phase == "Succeeded":
         return Tried("succeeded", number, last)
+    if last.stopped_by:
+        return Tried("cancelled", number, last)
     failures = 0
     for run in reversed(runs):
         if run.phase == "Succeeded":
             break
-        failures += 1
+        failures += not run.superseded
     return Tried("again" if failures < limit else "exhausted", number, last)
+
+
+def cancelled(subject: Subject, run: WorkflowRun) -> Hold:
+    """The hold of what a person ended: the planner does not try again behind their back."""
+    said = f"{run.name} was cancelled by {run.stopped_by}: {run.stopped}"
+    return hold("cancelled", subject, f"{said}; `reconcile retry {run.name}` tries once more")
+
+
+def under_way(run: WorkflowRun) -> str:
+    """A run that goes on, in a clause: who asked for it, and who is ending it."""
+    done = f", {run.progress} tasks done" if run.progress else ""
+    asked = f", asked for by {run.asked_by}: {run.reason}" if run.asked_by else ""
+    ending = f", and is being ended by {run.stopped_by}: {run.stopped}" if run.stopped_by else ""
+    return f"{run.name} is {run.phase.lower()}{done}{asked}{ending}"
 
 
 def run_name(kind: str, model: str, key: str, number: int) -> str:

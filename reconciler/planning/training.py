@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from reconciler.core.base import Subject
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.digests import canonical_json
 from reconciler.core.observed import Gap, RegisteredModel
-from reconciler.core.plan import Hold
+from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.compute import RESTARTS, RESTARTS_ON_SPOT, pod_patch
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
-from reconciler.planning.runs import attempts, run_name, submission
+from reconciler.planning.retraining import by_hand, cooling_down, due, over_budget
+from reconciler.planning.runs import Tried, attempts, cancelled, run_name, submission, under_way
 from reconciler.planning.view import View
 
 _TRIGGERS = {"section": "code", "source": "code", "seed": "code", "recipe": "code", "data": "data"}
@@ -27,7 +28,7 @@ def trained(view: View, subject: Subject) -> bool:
     key = view.desired.training_key(subject.model)
     if key is None or not view.desired.roots(subject.model):
         return True
-    registered = _registered(view, subject)
+    registered = registered_of(view, subject)
     return isinstance(registered, RegisteredModel) and any(
         v.training_key == key and v.digest is not None and v.ready for v in registered.versions
     )
@@ -37,7 +38,7 @@ def plan_training(view: View, subject: Subject) -> Decision:
     """Submit, try again, wait, or say why not. ``subject`` has no environment."""
     if trained(view, subject):
         return NOTHING
-    registered = _registered(view, subject)
+    registered = registered_of(view, subject)
     if isinstance(registered, Gap):
         return wait(unanswered(subject, registered))
     key = view.desired.training_key(subject.model)
@@ -47,14 +48,16 @@ def plan_training(view: View, subject: Subject) -> Decision:
         return wait(unanswered(subject, tried))
     last = tried.last
     if tried.state == "running" and last is not None:
-        done = f", {last.progress} tasks done" if last.progress else ""
-        return wait(hold("training", subject, f"{last.name} is {last.phase.lower()}{done}"))
+        return wait(hold("training", subject, under_way(last)))
+    if tried.state == "cancelled" and last is not None:
+        return wait(cancelled(subject, last))
     if tried.state == "succeeded" and last is not None:
         return wait(
             hold(
                 "training-registered-nothing",
                 subject,
-                f"{last.name} succeeded but no version carries its key {key}; see `reconcile logs {last.name}`",
+                f"{last.name} succeeded but no version carries its key {key}; see "
+                f"`reconcile logs {last.name}`, and {by_hand(subject)}",
             )
         )
     if tried.state == "exhausted" and last is not None:
@@ -64,7 +67,8 @@ def plan_training(view: View, subject: Subject) -> Decision:
                 "training-failed",
                 subject,
                 f"{last.name} {last.phase.lower()}{said}; see `reconcile logs {last.name}`, then change code, "
-                "data or hyperparameters: a new key trains again",
+                "data or hyperparameters: a new key trains again; or try this one once more by "
+                f"`reconcile retry {last.name}`",
             )
         )
     lost = [key for key in view.desired.releases if key.endswith(f"/{subject.model}")]
@@ -73,46 +77,67 @@ def plan_training(view: View, subject: Subject) -> Decision:
         name = view.model(subject).registered_name
         said = f"{', '.join(sorted(lost))} pins a version, and the registry has none of {name}; restore it, or"
         return wait(hold("pinned-version-missing", subject, f"{said} remove the releases to begin anew"))
-    why, allowed = _why(view, subject, registered)
-    if not allowed:
-        return wait(hold("retrain-not-asked", subject, why))
-    if last is not None:
-        why = (
-            f"attempt {tried.number}, because {last.name} {last.phase.lower()}: {last.message or 'no message'}"
-        )
-    return _submit(view, subject, key, tried.number, why)
+    began = last is not None and not last.superseded
+    why, holds = (again(tried), []) if began else _why(view, subject, registered)
+    holds += [each for each in (over_budget(view, subject),) if each is not None]
+    if holds:
+        return wait(*holds)
+    step = submit_training(view, subject, key, tried.number, why)
+    return wait(step) if isinstance(step, Hold) else act(step)
 
 
-def _registered(view: View, subject: Subject) -> RegisteredModel | Gap:
+def registered_of(view: View, subject: Subject) -> RegisteredModel | Gap:
+    """Everything in the registry that trainings of this model go to."""
     root = view.desired.environments[view.desired.roots(subject.model)[0]]
     return view.registered(root.registry, view.model(subject).registered_name)
 
 
-def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str, bool]:
-    """Why the key is new, and whether an environment wants a training for that reason."""
+def again(tried: Tried) -> str:
+    """Why there is another attempt."""
+    assert tried.last is not None
+    last = tried.last
+    ended = f"was cancelled by {last.stopped_by}" if last.stopped_by else last.phase.lower()
+    why = last.stopped if last.stopped_by else last.message or "no message"
+    return f"attempt {tried.number}, because {last.name} {ended}: {why}"
+
+
+def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str, list[Hold]]:
+    """Why the key is new, and what it waits for: what environments ask for, the schedule, the cooldown."""
     before = next((v for v in reversed(registered.versions) if v.training_key and v.digest), None)
     if before is None:
-        return "no version has been trained yet", True
+        return "no version has been trained yet", []
     now, then = view.desired.training_inputs(subject.model), before.training_inputs
     changed = [name for name in _WORDS if now[name] != then.get(name)]
     words = " and ".join(_WORDS[name] for name in changed) or "the training"
+    why = f"{words} changed since version {before.version}"
     asked = {
         trigger
         for root in view.desired.roots(subject.model)
         for trigger in view.desired.environments[root].retrain_on
     }
-    if changed and not asked & {_TRIGGERS[name] for name in changed}:
+    cooling = cooling_down(view, subject, registered, why)
+    holds = [cooling] if cooling else []
+    if not changed or asked & {_TRIGGERS[name] for name in changed}:
+        return why, holds
+    instant = due(view, subject, registered) if "schedule" in asked else None
+    if instant is None:
         named = f"names only {', '.join(sorted(asked))}" if asked else "is empty"
-        return f"{words} changed since version {before.version}, and retrainOn {named}", False
-    return f"{words} changed since version {before.version}", True
+        without = ", and the model has no training.retrain.schedule" if "schedule" in asked else ""
+        said = f"{why}, and retrainOn {named}{without}; {by_hand(subject)}"
+        return why, [hold("retrain-not-asked", subject, said)]
+    if view.at < instant:
+        said = f"{why}; it is trained at {show_instant(instant)}; {by_hand(subject)}"
+        return why, [hold("awaiting-schedule", subject, said), *holds]
+    return f"{why}, and its schedule's {show_instant(instant)} has come", holds
 
 
-def _submit(view: View, subject: Subject, key: str, number: int, why: str) -> Decision:
+def submit_training(view: View, subject: Subject, key: str, number: int, why: str) -> SubmitWorkflow | Hold:
+    """One attempt at main's training."""
     source = view.desired.models[subject.model]
     model, training = source.model, source.model.training
     assert training.workflow is not None
     assert model.data.train is not None
-    step = submission(
+    return submission(
         view,
         subject,
         kind="train",
@@ -142,4 +167,3 @@ def _submit(view: View, subject: Subject, key: str, number: int, why: str) -> De
         deadline=training.compute.hours * 3600,
         reason=why,
     )
-    return wait(step) if isinstance(step, Hold) else act(step)

@@ -109,16 +109,23 @@ class EngineWriter(Protocol):
         labels: Mapping[str, str],
         deadline: int,
         priority: int = 0,
+        reason: str = "",
+        asked_by: str = "",
     ) -> bool:
         """Start a run that ends after ``deadline`` seconds at the latest. Never waits.
 
         Of runs that have to wait for a place, those with a higher ``priority`` go first, where the engine can.
+        ``reason``, and the person who asked for it where one did, are kept with the run.
 
         False if a run of this name is already there, which is success.
         """
 
-    def stop(self, name: str) -> None:
-        """End a run; it becomes Failed. Finished or gone already is success."""
+    def stop(self, name: str, *, reason: str, by: str = "") -> None:
+        """End a run; it becomes Failed. Finished or gone already is success.
+
+        ``reason``, and the person who ended it where one did, are kept with the run, and before it ends: of
+        two who end it, the first counts. A run that succeeded all the same was not stopped.
+        """
 
     def delete(self, name: str) -> None:
         """Forget a finished run. Gone already is success; Terminal while it runs."""

@@ -210,7 +210,11 @@ def test_a_name_that_is_taken_is_success_if_it_is_ours() -> None:
 
 def test_a_name_that_somebody_else_has_is_a_persons_matter() -> None:
     theirs = found(**{"app.kubernetes.io/managed-by": "helm"})
-    for call in (submit, lambda engine: engine.stop(NAME), lambda engine: engine.delete(NAME)):
+    for call in (
+        submit,
+        lambda engine: engine.stop(NAME, reason="done with"),
+        lambda engine: engine.delete(NAME),
+    ):
         server = Server(POST=[TAKEN], GET=[theirs])
         with pytest.raises(Terminal, match="does not carry the label app"):
             call(server.engine())
@@ -236,14 +240,34 @@ def test_a_run_is_ended_at_once_and_only_while_it_runs() -> None:
     running = json.loads(found().body)
     running["status"]["phase"] = "Running"
     server = Server(GET=[ok(running)], PATCH=[ok(running)])
-    server.engine().stop(NAME)
-    assert server.asked[-1].body == {"spec": {"shutdown": "Terminate"}}
+    server.engine().stop(NAME, reason="done with", by="Ada")
+    said = {"trueup.dev/stopped": "done with", "trueup.dev/stopped-by": "Ada"}
+    assert server.asked[-1].body == {
+        "metadata": {"annotations": said},
+        "spec": {"shutdown": "Terminate"},
+    }
     assert server.asked[-1].content_type == "application/merge-patch+json"
     for answer in (found(), MISSING):
         server = Server(GET=[answer])
-        server.engine().stop(NAME)
+        server.engine().stop(NAME, reason="done with", by="Ada")
         assert [request.method for request in server.asked] == ["GET"]
-    Server(GET=[ok(running)], PATCH=[MISSING]).engine().stop(NAME)
+    Server(GET=[ok(running)], PATCH=[MISSING]).engine().stop(NAME, reason="done with", by="Ada")
+
+
+def test_who_ended_a_run_first_stays_who_ended_it() -> None:
+    running = json.loads(found().body)
+    running["status"]["phase"] = "Running"
+    running["metadata"]["annotations"] = {"trueup.dev/stopped": "done with", "trueup.dev/stopped-by": "Ada"}
+    server = Server(GET=[ok(running)], PATCH=[ok(running)])
+    server.engine().stop(NAME, reason="me too", by="Grace")
+    assert server.asked[-1].body == {"metadata": {"annotations": {}}, "spec": {"shutdown": "Terminate"}}
+    assert (run_of(running).stopped, run_of(running).stopped_by) == ("done with", "Ada")
+
+
+def test_a_run_that_succeeded_although_it_was_to_be_ended_was_not_stopped() -> None:
+    done = json.loads(found().body)
+    done["metadata"]["annotations"] = {"trueup.dev/stopped": "done with", "trueup.dev/asked-by": "Ada"}
+    assert (run_of(done).phase, run_of(done).stopped, run_of(done).asked_by) == ("Succeeded", "", "Ada")
 
 
 def test_only_the_run_that_was_looked_at_is_deleted_and_only_when_it_is_done() -> None:
@@ -453,7 +477,7 @@ def test_the_rights_in_deploy_are_what_is_needed_and_no_more(
         node = {"id": "1", "name": f"{NAME}.train", "displayName": "train", "type": "Pod", "phase": "Failed"}
         status = {"phase": "Failed", "nodes": {"1": node | {"message": "main: Error (exit code 3)"}}}
         assert engine.sweep().runs[NAME].phase == "Pending"
-        engine.stop(NAME)
+        engine.stop(NAME, reason="done with")
         cluster.kubectl(
             *("--namespace", namespace, "patch", "workflow", NAME, "--type=merge"),
             f"--patch={json.dumps({'status': status})}",

@@ -534,12 +534,51 @@ def test_a_run_that_is_stopped_has_failed(bench: Bench, tmp_path: Path) -> None:
     until((tmp_path / "began").exists)
     with pytest.raises(Terminal, match="not finished"):
         bench.engine.delete("train-digits-1")
-    bench.another().stop("train-digits-1")
+    bench.another().stop("train-digits-1", reason="the data is wrong", by="Ada Lovelace")
+    assert bench.engine.sweep().runs["train-digits-1"].stopped_by == "Ada Lovelace"
+    bench.engine.stop("train-digits-1", reason="nothing asks for it")
     run = finished(bench)
     assert (run.phase, run.message) == ("Failed", "Stopped with strategy 'Terminate'")
-    bench.engine.stop("train-digits-1")
-    bench.engine.stop("train-nothing-1")
+    assert (run.stopped, run.stopped_by) == ("the data is wrong", "Ada Lovelace")
+    bench.engine.stop("train-digits-1", reason="once more", by="Grace")
+    bench.engine.stop("train-nothing-1", reason="once more")
     assert finished(bench) == run
+
+
+def test_a_run_that_trueup_ends_says_why_and_names_nobody(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(template([task("train")], sh("train", "touch $BENCH/began; exec sleep 60")))
+    submit(bench.engine)
+    until((tmp_path / "began").exists)
+    bench.engine.stop("train-digits-1", reason="nothing asks for its result any more")
+    run = finished(bench)
+    assert (run.stopped, run.stopped_by, run.superseded) == ("nothing asks for its result any more", "", True)
+
+
+def test_a_run_keeps_why_it_was_submitted_and_who_asked(bench: Bench) -> None:
+    bench.publish(template([task("train")], sh("train", "true")))
+    bench.engine.submit(
+        name="train-digits-1",
+        template="t-v1",
+        commit=COMMIT,
+        parameters={},
+        labels=LABELS,
+        deadline=60,
+        reason="labels of March are mended",
+        asked_by="Ada Lovelace",
+    )
+    run = finished(bench)
+    assert (run.phase, run.reason, run.asked_by) == ("Succeeded", "labels of March are mended", "Ada Lovelace")
+    assert (run.stopped, run.superseded) == ("", False)
+    bench.engine.stop("train-digits-1", reason="too late", by="Grace")
+    assert bench.another().sweep().runs["train-digits-1"] == run
+
+
+def test_a_run_that_is_stopped_before_it_began_runs_nothing(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(template([task("train")], sh("train", "touch $BENCH/began; exec sleep 60")))
+    submit(bench.engine)
+    bench.engine.stop("train-digits-1", reason="a slip of the finger", by="Ada")
+    run = finished(bench)
+    assert (run.phase, run.stopped_by) == ("Failed", "Ada")
 
 
 def test_a_run_that_is_deleted_leaves_its_name(bench: Bench) -> None:

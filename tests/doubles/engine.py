@@ -53,6 +53,8 @@ class MemoryEngine:
         labels: Mapping[str, str],
         deadline: int,
         priority: int = 0,
+        reason: str = "",
+        asked_by: str = "",
     ) -> bool:
         if name in self.runs:
             return False
@@ -63,11 +65,15 @@ class MemoryEngine:
             parameters=dict(parameters),
             started=self.clock(),
             progress="0/1",
+            reason=reason,
+            asked_by=asked_by,
         )
         return True
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, *, reason: str, by: str = "") -> None:
         if name in self.runs and not self.runs[name].done:
+            word = {"stopped": reason, "stopped_by": by}
+            self.runs[name] = self.runs[name].model_copy(update=word)
             self.finish(name, "Failed", message="Stopped with strategy 'Terminate'")
 
     def delete(self, name: str) -> None:

@@ -92,7 +92,7 @@ class ArgoDriver:
             workflow = there.get(name)
             gone = workflow is None or workflow["metadata"]["uid"] != self._known[name]
             if workflow is None or gone or workflow["spec"].get("shutdown"):
-                self._engine.stop(name)
+                self._engine.stop(name, reason="the Workflow says so")
             if workflow is None or gone:
                 if run.done:
                     self._engine.delete(name)

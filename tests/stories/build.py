@@ -176,14 +176,18 @@ class Story:
         moved: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
         ready: bool = True,
+        created: str = "2026-03-01T08:00:00Z",
     ) -> ModelVersion:
-        """``trained``: ``by main`` (its training now), ``earlier`` (other code) or ``elsewhere`` (no key)."""
+        """``trained``: ``by main`` (its training now), ``earlier`` (other code), ``on earlier data`` or
+        ``elsewhere`` (no key)."""
         known = {TAG_DIGEST: digest or digest_of_version(number)}
         if trained != "elsewhere":
             inputs = dict(self.written.training_inputs(model))
             key = self.written.training_key(model) or ""
             if trained == "earlier":
                 inputs["source"], key = "0" * 40, "0" * 12
+            elif trained == "on earlier data":
+                inputs["data"], key = "0" * 32, "0" * 12
             known |= {TAG_KEY: key, TAG_INPUTS: canonical_json(inputs)}
         for given in evaluated:
             known |= self._evaluated(model, number, **given)
@@ -196,7 +200,7 @@ class Story:
         known |= tags or {}
         return ModelVersion(
             version=str(number),
-            created=instant("2026-03-01T08:00:00Z"),
+            created=instant(created),
             ready=ready,
             tags={name: value for name, value in known.items() if value},
         )
@@ -469,10 +473,12 @@ class Story:
         progress: str = "",
         message: str = "",
         environment: str = "staging",
+        started: str = "",
         finished: str = "2026-03-01T09:00:00Z",
+        **said: str,
     ) -> WorkflowRun:
         """An attempt at main's training of a model (``of``: or at one from ``earlier``), or at evaluating one
-        of its versions."""
+        of its versions. ``said``: ``reason``, ``asked_by``, ``stopped`` and ``stopped_by``."""
         model = train or measure
         case = self.judged(model, version or 1, against)
         key = self.written.training_key(model) if train else case.key("evaluate")
@@ -495,10 +501,12 @@ class Story:
             name=f"{'train' if train else 'measure-evaluate'}-{model}-{key}-{attempt}",
             phase=phase,
             labels=labels,
+            started=instant(started) if started else None,
             finished=instant(finished) if phase in ("Succeeded", "Failed", "Error") else None,
             progress=progress,
             message=message,
             outputs=outputs,
+            **said,
         )
 
     def _workload(

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.explain import explanation
+from reconciler.core.errors import TrueupError
 from reconciler.loop import Planned
+from reconciler.planning import orders
 from reconciler.planning.admission import admit
 from reconciler.planning.holds import HOLDS
 from reconciler.planning.in_motion import Scope
@@ -26,15 +28,28 @@ STORIES = sorted(path.parent.name for path in HERE.glob("*/case.yaml"))
 def told(story: Story) -> dict[str, str]:
     """The golden files of a story: its plan, or for a pull request of a person what `admit` says.
 
-    And what `reconcile explain` answers, for the subjects that `explain` in the case names.
+    And what becomes of the `order` of a person; and what `reconcile explain` answers, for the subjects that
+    `explain` in the case names.
     """
     if "head" in story.case:
         return {"verdicts.json": json_report.rows(admit(story.main, story.head(), story.registry_only()))}
+    if "order" in story.case:
+        return {"order.json": ordered(story, **story.case["order"])}
     plan = make_plan(story.main, story.observed())
     explained = {
         f"explain-{key.replace('/', '-')}.txt": said(story, key) for key in story.case.get("explain", ())
     }
     return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan), **explained}
+
+
+def ordered(story: Story, reason: str = "", **asked: str) -> str:
+    """What a person's `reconcile retrain`, `retry` or `cancel` does: one action, or what it is refused with."""
+    ((order, what),) = asked.items()
+    try:
+        done: object = getattr(orders, order)(story.main, story.observed(), what, reason).model_dump()
+    except TrueupError as refused:
+        done = {"refused": str(refused)}
+    return json.dumps(done, indent=2) + "\n"
 
 
 def said(story: Story, key: str) -> str:

@@ -314,10 +314,52 @@ CASES = [
         PRODUCTION_ALL,
     ),
     Case(
-        "retrainOn: schedule",
-        {STAGING: Edit("alias: staging", "alias: staging\nretrainOn: [code, schedule]")},
-        [f"{STAGING}:5: retrainOn[1] must be one of code, data, not 'schedule'"],
+        "retrainOn: a reason that is none",
+        {STAGING: Edit("alias: staging", "alias: staging\nretrainOn: [code, shedule]")},
+        [
+            f"{STAGING}:5: retrainOn[1] must be one of code, data, schedule, not 'shedule'. hint: did you mean schedule?"
+        ],
         STAGING_ALL,
+    ),
+    Case(
+        "a schedule that is none",
+        {
+            STAGING: Edit("alias: staging", "alias: staging\nretrainOn: [schedule]"),
+            DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {schedule: {cron: weekly, timeZone: Berlin}}"),
+        },
+        [
+            f"{DIGITS}:15: training.retrain.schedule.cron = 'weekly' is not a cron expression of five fields that comes true, as in 0 3 * * mon",
+            f"{DIGITS}:15: training.retrain.schedule.timeZone = 'Berlin' is not a time zone of the IANA database, as in Europe/Berlin",
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a schedule that nobody asks for",
+        {DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {schedule: {cron: 0 3 * * mon}}")},
+        [
+            f"{DIGITS}:15: has a schedule, and no environment that it is trained for names it. hint: add schedule to retrainOn there"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "hours a day that cannot be counted",
+        {
+            PLATFORM: f"{HEADER}Platform\nengine: {{keep: 23h}}\n",
+            DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {hoursPerDay: 8}"),
+        },
+        [
+            f"{DIGITS}:15: has hoursPerDay, and runs that engine.keep lets go within the day cannot be counted. hint: engine.keep: 1d in environments/platform.yaml"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "more hours than a day has",
+        {DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {hoursPerDay: 25, cooldown: 6 hours}")},
+        [
+            f"{DIGITS}:15: training.retrain.cooldown = '6 hours' is not a duration. hint: write a whole number and a unit, as in 90s, 10m, 24h or 7d",
+            f"{DIGITS}:15: training.retrain.hoursPerDay must be at most 24.0, not 25",
+        ],
+        DIGITS_ALL,
     ),
     Case(
         "an impossible duration",

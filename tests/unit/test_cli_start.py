@@ -33,9 +33,26 @@ HEAVY = {
     "torch",
 }
 ROOT = Path(__file__).parents[2]
-COMMANDS = (
-    "admit comment explain history init local logs pr render rollback schema status validate version web".split()  # noqa: SIM905
-)
+COMMANDS = [
+    "admit",
+    "cancel",
+    "comment",
+    "explain",
+    "history",
+    "init",
+    "local",
+    "logs",
+    "pr",
+    "render",
+    "retrain",
+    "retry",
+    "rollback",
+    "schema",
+    "status",
+    "validate",
+    "version",
+    "web",
+]
 
 
 def imported_by(*arguments: str, at_most: int, cwd: Path | None = None) -> tuple[int, set[str]]:

@@ -6,6 +6,7 @@ A new field of Model, Environment or Release fails here until somebody says whic
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from reconciler.core.documents import (
     Pin,
     Rejected,
     Release,
+    Retrain,
     VerifiedPin,
 )
 from reconciler.core.evidence import CATALOGUE
@@ -99,6 +101,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "training.external": (None, ""),
     "training.hyperparameters": ({"epochs": 7}, "training"),
     "training.seed": (1, "training"),
+    "training.retrain": (Retrain(cooldown=timedelta(hours=6), hours_per_day=8), ""),
     "training.compute": (Compute(gpus=1, device="cuda", hours=9, pool="gpu", spot=True), ""),
     "training.search": (None, ""),
     "baselines": ({"accuracy": 0.9}, ""),

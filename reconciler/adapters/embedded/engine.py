@@ -4,7 +4,8 @@ Made by :mod:`reconciler.bootstrap`. Each run is a folder ``engine/runs/NAME`` w
 (:mod:`.run_workflow`), which outlives the reconciler that submitted it::
 
     run.json     what was submitted          lock        held by the runner for as long as it lives; its pid
-    status.json  where it is now, atomic     src/        the repository at the commit of the submission
+    status.json  where it is now, atomic     stopped.json  who ends it, and why: the first who did
+    src/         the repository at the commit of the submission
     logs/        one file a node             tasks/      what each attempt sees as /trueup
 
 A run is made by one rename, and started by whoever holds its lock while it has no status: there is never a
@@ -61,9 +62,40 @@ class Submission(Frozen):
     labels: dict[str, str]
     deadline: float
     grace: float
+    reason: str = ""
+    asked_by: str = ""
 
     def run(self) -> WorkflowRun:
-        return WorkflowRun(name=self.name, phase="Pending", labels=self.labels, parameters=self.parameters)
+        return WorkflowRun(
+            name=self.name,
+            phase="Pending",
+            labels=self.labels,
+            parameters=self.parameters,
+            reason=self.reason,
+            asked_by=self.asked_by,
+        )
+
+
+class Word(Frozen):
+    """``stopped.json``: why the run is ended, and by whom where a person ends it. The first one counts."""
+
+    stopped: str
+    stopped_by: str
+
+    def write(self, folder: Path) -> None:
+        new = folder / f"stopped.json.{os.getpid()}"
+        new.write_text(self.model_dump_json())
+        with suppress(FileExistsError):
+            os.link(new, folder / "stopped.json")
+        new.unlink()
+
+
+def last_word(folder: Path) -> dict[str, str]:
+    """What was said to end the run, as fields of it; empty where nobody did."""
+    try:
+        return _read(folder / "stopped.json", Word).model_dump(by_alias=False)
+    except FileNotFoundError:
+        return {}
 
 
 class Node(Frozen):
@@ -170,6 +202,8 @@ class EmbeddedEngine:
         labels: Mapping[str, str],
         deadline: int,
         priority: int = 0,  # noqa: ARG002 - every run begins at once
+        reason: str = "",
+        asked_by: str = "",
     ) -> bool:
         for what, text in (("run", name), ("template", template)):
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?", text):
@@ -189,6 +223,8 @@ class EmbeddedEngine:
                 labels=dict(labels),
                 deadline=deadline,
                 grace=self._grace,
+                reason=reason,
+                asked_by=asked_by,
             )
             (stage / "run.json").write_text(submission.model_dump_json())
             # The one step that makes the run. It fails where the name is taken: that folder is not empty.
@@ -234,11 +270,16 @@ class EmbeddedEngine:
             )
         return folder
 
-    def stop(self, name: str) -> None:
-        """As by Argo's Terminate. The runner ends its tasks; this waits for neither."""
+    def stop(self, name: str, *, reason: str, by: str = "") -> None:
+        """As by Argo's Terminate. The runner ends its tasks; this waits for neither.
+
+        A runner that has not said its pid reads the word itself, before it runs anything.
+        """
         folder = self._runs / name
-        if (folder / "run.json").exists() and not self._at_rest(folder) and (pid := _pid(folder)):
-            _signal(pid, signal.SIGTERM)
+        if (folder / "run.json").exists() and not self._at_rest(folder):
+            Word(stopped=reason, stopped_by=by).write(folder)
+            if pid := _pid(folder):
+                _signal(pid, signal.SIGTERM)
 
     def delete(self, name: str) -> None:
         folder = self._runs / name
@@ -279,7 +320,8 @@ class EmbeddedEngine:
             if status is not None and status.run.done:
                 return status.run
             if lock is None:
-                return status.run if status else read_submission(folder).run()
+                run = status.run if status else read_submission(folder).run()
+                return run.model_copy(update=last_word(folder))
             if status is not None:
                 return _bury(folder, status, "it was killed, or the machine restarted")
             status = Status(run=read_submission(folder).run())
@@ -356,7 +398,8 @@ def _bury(folder: Path, status: Status, why: str) -> WorkflowRun:
         for name, node in status.nodes.items()
     }
     message = f"the runner ended without a result: {why}"
-    run = status.run.model_copy(update={"phase": "Error", "message": message, "finished": now})
+    ended = {"phase": "Error", "message": message, "finished": now, **last_word(folder)}
+    run = status.run.model_copy(update=ended)
     status.model_copy(update={"run": run, "nodes": nodes}).write(folder)
     return run
 

@@ -22,13 +22,22 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from reconciler.adapters.embedded.engine import COOKIE, Node, Status, kill_orphans, read_submission
+from reconciler.adapters.embedded.engine import (
+    COOKIE,
+    Node,
+    Status,
+    kill_orphans,
+    last_word,
+    read_submission,
+)
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
 from reconciler.adapters.embedded.workflow_fields import read_fields
 from reconciler.core.argo import CHECKPOINT, parse_expression, seconds, start_condition, substitute, unrecorded
 from reconciler.core.lint import lint_template
 
 _BAD = ("Failed", "Error")
+TERMINATED = "Stopped with strategy 'Terminate'"
+"""As Argo says it."""
 
 
 class InvalidSpecError(Exception):
@@ -63,6 +72,19 @@ class Run:
     # --- the run ------------------------------------------------------------------------------------------
 
     async def execute(self) -> None:
+        loop = asyncio.get_running_loop()
+        work: asyncio.Future[None] | None = None
+
+        def end(why: str) -> None:
+            self.ending = self.ending or why
+            if work is not None:
+                work.cancel()
+
+        # In this order: who ends the run writes that down first, and then either finds the pid or is read.
+        loop.add_signal_handler(signal.SIGTERM, end, TERMINATED)
+        (self.folder / "lock").write_text(str(os.getpid()))
+        if last_word(self.folder):
+            return self.finish("Failed", TERMINATED)
         self._write(phase="Running")
         try:
             spec = self._spec()
@@ -70,14 +92,6 @@ class Run:
         except (InvalidSpecError, ValueError) as error:
             return self.finish("Failed", f"invalid spec: {error}")
         work = asyncio.ensure_future(self._dag())
-
-        def end(why: str) -> None:
-            if not self.ending:
-                self.ending = why
-                work.cancel()
-
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, end, "Stopped with strategy 'Terminate'")
         loop.call_later(limit, end, "Step exceeded its deadline")
         try:
             await work
@@ -138,7 +152,8 @@ class Run:
         for name, node in self.status.nodes.items():
             if node.finished is None:
                 self._end(name, "Failed", self.ending or message)
-        self._write(phase=phase, message=message, finished=_now())
+        said = last_word(self.folder) if phase != "Succeeded" else {}
+        self._write(phase=phase, message=message, finished=_now(), **said)
         if phase == "Succeeded":
             for used in ("src", "tasks", "checkpoints"):
                 shutil.rmtree(self.folder / used, ignore_errors=True)
@@ -346,7 +361,6 @@ def _give_up(retry: Mapping[str, Any], node: Node, number: int, left: float, wai
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    (folder / "lock").write_text(str(os.getpid()))
     run = Run(folder)
     try:
         asyncio.run(run.execute())

@@ -44,6 +44,8 @@ _LATEST = "200"
 _PHASES = ("Pending", "Running", "Succeeded", "Failed", "Error")
 _BAD = ("Failed", "Error")
 _SUGGESTED = 5
+_SAID = 1000
+"""Characters of a reason that are kept: all annotations of an object have 256 KiB together."""
 
 
 class ArgoEngine:
@@ -113,6 +115,8 @@ class ArgoEngine:
         labels: Mapping[str, str],
         deadline: int,
         priority: int = 0,
+        reason: str = "",
+        asked_by: str = "",
     ) -> bool:
         doc = self._template(template, commit)
         values = {**parameters, "repository": self._repository}
@@ -124,6 +128,7 @@ class ArgoEngine:
                     "trueup.dev/template": template,
                     "trueup.dev/commit": commit,
                     RECIPE: str((doc["metadata"].get("annotations") or {}).get(RECIPE, "")),
+                    **_kept({"reason": reason, "asked_by": asked_by}),
                 },
             },
             "spec": filled(doc["spec"], values, deadline, priority),
@@ -139,12 +144,14 @@ class ArgoEngine:
                 raise
         return True
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, *, reason: str, by: str = "") -> None:
         workflow = self._mine(name)
-        if workflow is None or run_of(workflow).done:
+        if workflow is None or (run := run_of(workflow)).done:
             return
+        word = {} if run.stopped else _kept({"stopped": reason, "stopped_by": by})
+        patch = {"metadata": {"annotations": word}, "spec": {"shutdown": "Terminate"}}
         try:
-            self._client.patch(WORKFLOW, self._namespace, name, {"spec": {"shutdown": "Terminate"}})
+            self._client.patch(WORKFLOW, self._namespace, name, patch)
         except Missing:
             return
 
@@ -184,6 +191,22 @@ class ArgoEngine:
         return value
 
 
+# --- what people and the planner said of a run ----------------------------------------------------------------
+
+
+SAID = {
+    "reason": "trueup.dev/reason",
+    "asked_by": "trueup.dev/asked-by",
+    "stopped": "trueup.dev/stopped",
+    "stopped_by": "trueup.dev/stopped-by",
+}
+"""Field of a run -> the annotation of the Workflow that keeps it."""
+
+
+def _kept(said: Mapping[str, str]) -> dict[str, str]:
+    return {SAID[field]: text[:_SAID] for field, text in said.items() if text}
+
+
 # --- from a template to a Workflow ----------------------------------------------------------------------------
 
 
@@ -217,6 +240,7 @@ def run_of(workflow: Object) -> WorkflowRun:
     Terminal where it says what no controller writes.
     """
     metadata, spec, status = workflow["metadata"], workflow.get("spec") or {}, workflow.get("status") or {}
+    annotations = metadata.get("annotations") or {}
     phase = status.get("phase") if status.get("phase") in _PHASES else "Pending"
     message = str(status.get("message") or "")
     if phase in _BAD:
@@ -235,6 +259,11 @@ def run_of(workflow: Object) -> WorkflowRun:
         "message": message,
         "outputs": _values(status.get("outputs")),
         "parameters": _values(spec.get("arguments")),
+        **{
+            field: str(annotations.get(SAID[field], ""))
+            for field in SAID
+            if phase != "Succeeded" or not field.startswith("stopped")
+        },
     }
     try:
         return WorkflowRun.model_validate(said)
