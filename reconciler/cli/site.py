@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from reconciler.cli.explain import explanation
 from reconciler.cli.history import changes
+from reconciler.cli.status import matrix_of
 from reconciler.core.base import Subject
 from reconciler.core.errors import Terminal, TrueupError
 from reconciler.core.evidence import CATALOGUE, Evidence
@@ -158,18 +159,17 @@ def create_site(
 
     def overview(_: Request) -> Response:
         look = looks.at(EVERYTHING)
-        desired, observed, plan = look.planned
-        view, swept = View(desired, observed), observed.swept
-        verified = {key: view.verified_at(key.partition("/")[0], pin) for key, pin in desired.releases.items()}
+        swept = look.planned.observed.swept
+        matrix = matrix_of(look.planned, looks.readers.engine)
         pulls = swept.forge.open if isinstance(swept.forge, ForgeSweep) else {}
         return page(
             "overview.html",
             look,
             "/",
             name=name,
-            rows=status.rows(desired, swept, plan, verified),
-            environments=status.environments_in_order(desired),
-            training=status.training(desired, plan),
+            rows=matrix.rows,
+            environments=("", *matrix.environments),
+            progress={each.run.name: each.progress for each in matrix.running},
             pulls=[pull for _, pull in sorted(pulls.items(), reverse=True)],
             runs=_listed(swept.engine.runs if isinstance(swept.engine, EngineSweep) else {}),
             phases=PHASES,

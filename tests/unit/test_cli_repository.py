@@ -135,7 +135,7 @@ Said = pytest.CaptureFixture[str]
 
 def test_validate_says_what_is_valid(clone: Clone, capsys: Said) -> None:
     assert run(["validate"]) == 0
-    assert capsys.readouterr() == ("Valid. 2 environments, 1 model, 0 releases, 3 policies.\n", "")
+    assert capsys.readouterr() == ("Valid. 2 environments, 2 models, 0 releases, 3 policies.\n", "")
 
 
 def test_validate_says_everything_that_is_wrong_at_once(clone: Clone, capsys: Said) -> None:
@@ -391,7 +391,8 @@ def test_history_of_what_never_was(clone: Clone, capsys: Said) -> None:
 def test_history_of_what_main_does_not_have(slip: str, clone: Clone, capsys: Said) -> None:
     assert run(["history", slip]) == 1
     assert capsys.readouterr().err == (
-        f"error: main has no {slip}\nhint: it has production/digits, staging/digits\n"
+        f"error: main has no {slip}\n"
+        "hint: it has production/digits, production/flight-delay, staging/digits, staging/flight-delay\n"
     )
 
 
