@@ -78,7 +78,7 @@ def test_not_a_workflow_template(doc: Any) -> None:
     assert said(doc) == ["error: is not a WorkflowTemplate"]
 
 
-ALLOWED = "use one of .Succeeded, .Failed, .Errored, .Skipped, .Omitted"
+ALLOWED = "use one of .Succeeded, .Failed, .Errored, .Skipped, .Omitted, .AnySucceeded, .AllFailed"
 CHANGES: list[tuple[str, Any, list[str]]] = [
     ("apiVersion", lambda d: d.update(apiVersion="v1"), ["has apiVersion 'v1' and not 'argoproj.io/v1alpha1'"]),
     (
@@ -232,6 +232,31 @@ CHANGES: list[tuple[str, Any, list[str]]] = [
             template(d, 1)["container"].update(image="{{workflow.parameters.image}}"),
         ),
         ["warning: image steps:v1 has no digest, and may be another one tomorrow"],
+    ),
+    (
+        "an item of a task that has none",
+        lambda d: task(d, 0)["arguments"]["parameters"][0].update(
+            value="{{item}} of {{workflow.parameters.model}}"
+        ),
+        ["templates.main.tasks.data: failed to resolve {{item}}"],
+    ),
+    (
+        "the items of a task that has none",
+        lambda d: task(d, 1).update(depends="data.AnySucceeded"),
+        ["templates.main.tasks.train asks for the items of 'data', which has none"],
+    ),
+    (
+        "an artifact of a task that runs for each item",
+        lambda d: (
+            task(d, 0).update(withParam="[1, 2]"),
+            task(d, 0)["arguments"]["parameters"].append({"name": "limit", "value": "{{item}}"}),
+        ),
+        ["templates.main.tasks.train: failed to resolve {{tasks.data.outputs.artifacts.data}}"],
+    ),
+    (
+        "continueOn beside depends",
+        lambda d: task(d, 0).update(continueOn={"failed": True}),
+        ["templates.main.tasks.data cannot use 'continueOn' when using 'depends'"],
     ),
     (
         "an input of the entrypoint",
