@@ -403,14 +403,31 @@ def test_depends(text: str, holds: bool) -> None:
 
 
 def test_the_names_in_depends() -> None:
-    assert parse_depends("train-v1 && (b.Failed || !c)").names == {"train-v1", "b", "c"}
+    condition = parse_depends("train-v1 && (b.Failed || !c.AllFailed)")
+    assert (condition.names, condition.items) == ({"train-v1", "b", "c"}, {"c"})
+
+
+@pytest.mark.parametrize(
+    ("items", "any_succeeded", "all_failed"),
+    [
+        ("Succeeded Failed", True, False),
+        ("Failed Failed", False, True),
+        ("Failed Error", False, False),
+        ("Skipped", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_became_of_items(items: str, any_succeeded: bool, all_failed: bool) -> None:
+    phases = {"a": "Failed", "a(": items}
+    assert parse_depends("a.AnySucceeded").holds(phases) is any_succeeded
+    assert parse_depends("a.AllFailed").holds(phases) is all_failed
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "a &&", "&& a", "a b", "(a", "a)", "a & b", "a == b", "'a'"),
-        *("a.Nope", "a.AnySucceeded", "a.AllFailed"),
+        *("a.Nope", "a.anysucceeded", "a.Daemoned"),
         *("(" * 60 + "a" + ")" * 60, "!" * 5000 + "a"),
     ],
 )

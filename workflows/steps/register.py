@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="where a record of the search would be, by stage",
+        help="where a search's record would be, by stage",
     )
     parser.add_argument("--seed", required=True)
     parser.add_argument("--commit", required=True)

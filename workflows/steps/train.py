@@ -67,7 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="where the record of a search would be, by stage",
+        help="where a search's record would be, by stage",
     )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that outlives an attempt")
