@@ -157,6 +157,10 @@ class Search(Frozen):
         """Of trials."""
         return self.trials or math.prod(len(dimension.values or ()) for dimension in self.space.values())
 
+    def held_out(self, rows: int) -> int:
+        """How many of the training rows trials are measured on."""
+        return max(1, round(self.validation * rows))
+
     @property
     def deciding(self) -> Search:
         """Without what changes no result."""

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         with checkpoint.listening(), tempfile.TemporaryDirectory() as out:
             frame = read_rows(options.data)
             split_target(frame, options.target)
-            training, validation = held_out(frame, share=record.search.validation, seed=options.seed)
+            training, validation = held_out(frame, record.search.held_out(len(frame)), seed=options.seed)
             metrics = learn(
                 load_code(options.source / "models" / options.model / "src"),
                 training,
@@ -79,11 +79,10 @@ def run(options: argparse.Namespace) -> None:
     write_outputs(options.out, result=result.model_copy(update=ended).model_dump_json())
 
 
-def held_out(frame: pd.DataFrame, *, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows to learn from, and about ``share`` of all to measure on; both in the order of the frame."""
+def held_out(frame: pd.DataFrame, number: int, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to learn from, and ``number`` others to measure on; both in the order of the frame."""
     import numpy as np
 
-    number = max(1, round(share * len(frame)))
     if number >= len(frame):
         raise Terminal(f"the data has {len(frame)} rows, too few to hold some out")
     chosen = np.zeros(len(frame), dtype=bool)
