@@ -66,13 +66,13 @@ def _write(
         run_name=f"trial {trial.number}",
         tags={_PARENT: parent.info.run_id, TAG_TRIAL: str(trial.number)},
     )
-    settings = {**record.settings(trial.number, stage=len(trial.results) - 1), "seed": seed}
+    settings = {**record.settings(trial.number, stage=trial.last.stage), "seed": seed}
     chosen = "yes" if trial == record.chosen else "no"
     client.log_batch(
         run.info.run_id,
         metrics=[
-            Metric(name, value, result.finished or 0, stage)
-            for stage, result in enumerate(trial.results)
+            Metric(name, value, result.finished or 0, result.stage)
+            for result in trial.results
             for name, value in result.metrics.items()
         ],
         params=[Param(name, str(value)) for name, value in settings.items()],

@@ -25,6 +25,7 @@ class Result(Frozen):
     """What one trial came to in one stage. ``started`` and ``finished`` in milliseconds since 1970."""
 
     trial: int
+    stage: int = 0
     status: Literal["FINISHED", "FAILED"]
     metrics: dict[str, float] = Field(default_factory=dict)
     message: str = ""
@@ -33,7 +34,7 @@ class Result(Frozen):
 
 
 class Trial(Frozen):
-    """``results`` by stage, as far as it came."""
+    """``results`` of the stages that it was in."""
 
     number: int
     hyperparameters: dict[str, Scalar]
@@ -42,6 +43,9 @@ class Trial(Frozen):
     @property
     def last(self) -> Result:
         return self.results[-1]
+
+    def then(self, result: Result, stage: int) -> Trial:
+        return self.model_copy(update={"results": (*self.results, result.model_copy(update={"stage": stage}))})
 
 
 class Record(Frozen):
@@ -77,20 +81,11 @@ class Record(Frozen):
 
         Terminal where no trial has a value: the training cannot begin, and the reasons are said.
         """
-        said = {result.trial: result for result in results}
-        planned = self.stages[-1]
+        planned, stage = self.stages[-1], len(self.stages) - 1
+        said = {number: Result(trial=number, status="FAILED", message=WORDLESS) for number in planned}
+        said |= {result.trial: result for result in results}
         trials = tuple(
-            trial.model_copy(
-                update={
-                    "results": (
-                        *trial.results,
-                        said.get(trial.number, Result(trial=trial.number, status="FAILED", message=WORDLESS)),
-                    )
-                }
-            )
-            if trial.number in planned
-            else trial
-            for trial in self.trials
+            trial.then(said[trial.number], stage) if trial.number in planned else trial for trial in self.trials
         )
         record = self.model_copy(update={"trials": trials})
         ranked = record.ranked
@@ -103,15 +98,15 @@ class Record(Frozen):
         assert self.search.halving is not None
         finished = [trial for trial in ranked if trial.number in planned] or ranked
         best = finished[: max(1, len(planned) // self.search.halving.eta)]
-        stage = tuple(sorted(trial.number for trial in best))
-        return record.model_copy(update={"stages": (*self.stages, stage)})
+        goes_on = tuple(sorted(trial.number for trial in best))
+        return record.model_copy(update={"stages": (*self.stages, goes_on)})
 
     @property
     def ranked(self) -> list[Trial]:
         """The trials that have a value, best first: by how far they came, then by value, then by number."""
         able = [trial for trial in self.trials if trial.results and trial.last.status == "FINISHED"]
         order = self.search.metric.order
-        return sorted(able, key=lambda trial: (-len(trial.results), order(self.value(trial)), trial.number))
+        return sorted(able, key=lambda trial: (-trial.last.stage, order(self.value(trial)), trial.number))
 
     @property
     def chosen(self) -> Trial:
