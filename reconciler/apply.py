@@ -69,6 +69,7 @@ def submit(action: SubmitWorkflow, engine: EngineWriter, asked_by: str = "") -> 
         labels=action.labels,
         deadline=action.deadline,
         priority=action.priority,
+        parallelism=action.parallelism,
         reason=action.reason,
         asked_by=asked_by,
     )

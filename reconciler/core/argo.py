@@ -79,10 +79,14 @@ Test = Callable[[Mapping[str, str]], bool]
 
 
 class Condition(NamedTuple):
-    """A parsed condition: the names that it reads, and whether it holds for given values of them."""
+    """A parsed condition: the names that it reads, and whether it holds for given values of them.
+
+    Of the names in ``items`` it reads what became of the items that a task is run for.
+    """
 
     names: frozenset[str]
     holds: Test
+    items: frozenset[str] = frozenset()
 
 
 RESULTS: dict[str, tuple[str, ...]] = {
@@ -95,31 +99,61 @@ RESULTS: dict[str, tuple[str, ...]] = {
 }
 """What may follow a task's name in ``depends``, and the phases of the task for which it is true."""
 
+ITEMS: dict[str, Callable[[Collection[str]], bool]] = {
+    "AnySucceeded": lambda phases: "Succeeded" in phases,
+    "AllFailed": lambda phases: set(phases) == {"Failed"},
+}
+"""What may follow the name of a task with ``withParam``, by the phases of its items."""
+
 
 def parse_depends(text: str) -> Condition:
-    """``a && (b.Failed || !c.Skipped)``; it reads the phases of tasks by their names."""
+    """``a && (b.Failed || !c.Skipped)``; it reads the phases of tasks by their names.
+
+    Phases of items are read at ``TASK(``, with a space between them; a task that was not begun has none.
+    """
     names: set[str] = set()
+    items: set[str] = set()
 
     def atom(tokens: _Tokens) -> Test:
         word = tokens.take()
         task, _, result = word.partition(".")
         if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_]*", task):
             raise ValueError(f"{word!r} in depends is not the name of a task")
-        if result not in RESULTS:
-            known = ", ".join(f".{name}" for name in RESULTS if name)
+        if result not in {*RESULTS, *ITEMS}:
+            known = ", ".join(f".{name}" for name in (*RESULTS, *ITEMS) if name)
             raise ValueError(f".{result} in depends is not supported; use one of {known}")
         names.add(task)
+        if result in ITEMS:
+            items.add(task)
+            return lambda phases: ITEMS[result](phases.get(f"{task}(", "").split())
         return lambda phases: phases[task] in RESULTS[result]
 
-    return _parse(text, atom, names)
+    return _parse(text, atom, names)._replace(items=frozenset(items))
 
 
-def start_condition(task: Mapping[str, Any]) -> Condition:
-    """When a DAG task starts: its ``depends``, or all of its ``dependencies``, which Argo reads as ``&&``."""
-    text = task.get("depends") or " && ".join(task.get("dependencies") or ())
+def start_condition(task: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Condition:
+    """When one of a DAG's ``tasks`` starts: its ``depends``, or all of its ``dependencies``.
+
+    Argo reads the latter as ``&&``, where one that has ``continueOn`` may also have failed so.
+    """
+    text = task.get("depends") or " && ".join(
+        f"({' || '.join((name, *(f'{name}.{_RESULT[phase]}' for phase in continues(tasks.get(name)))))})"
+        for name in task.get("dependencies") or ()
+    )
     if not isinstance(text, str):
         raise ValueError("depends is not a text")
     return parse_depends(text) if text else Condition(frozenset(), lambda _: True)
+
+
+_RESULT = {"Failed": "Failed", "Error": "Errored"}
+
+
+def continues(task: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The phases that its ``continueOn`` makes as good as success, for what depends on it and for the DAG."""
+    wanted = (task or {}).get("continueOn")
+    if not isinstance(wanted, Mapping):
+        return ()
+    return tuple(phase for phase, field in (("Failed", "failed"), ("Error", "error")) if wanted.get(field))
 
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {

@@ -33,6 +33,7 @@ _TEXTS: Final = {
         arguments continueOn dependencies depends hooks inline name onExit template templateRef when
         withItems withParam withSequence
     """,
+    "ContinueOn": "error failed",
     "Inputs": "artifacts parameters",
     "Outputs": "artifacts exitCode parameters result",
     "Parameter": "default description enum globalName name value valueFrom",
@@ -95,7 +96,7 @@ INSIDE: Final[dict[str, dict[str, str]]] = {
         "synchronization": "Synchronization",
     },
     "DAGTemplate": {"tasks": "DAGTask"},
-    "DAGTask": {"arguments": "Arguments", "inline": "Template"},
+    "DAGTask": {"arguments": "Arguments", "continueOn": "ContinueOn", "inline": "Template"},
     "Inputs": {"artifacts": "Artifact", "parameters": "Parameter"},
     "Outputs": {"artifacts": "Artifact", "parameters": "Parameter"},
     "Parameter": {"valueFrom": "ValueFrom"},

@@ -28,6 +28,7 @@ from reconciler.core.base import (
 )
 from reconciler.core.digests import digest_of
 from reconciler.core.platform import Platform
+from reconciler.core.search import Scalar, Search
 from reconciler.core.serving import RendererName, Runtime, Serving, ServingSnapshot
 
 # --- Environment ------------------------------------------------------------------------------------------
@@ -206,7 +207,6 @@ class Environment(Document):
 
 # --- Model ------------------------------------------------------------------------------------------------
 
-Scalar = str | int | float | bool
 Task = Literal["classification", "binary-classification", "regression"]
 """What is predicted, and so which metrics an evaluation has. Two classes are also measured by their ranking."""
 
@@ -306,7 +306,7 @@ class Training(Frozen):
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     compute: Compute = Compute()
-    search: Later = None
+    search: Search | None = None
     retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
@@ -315,12 +315,22 @@ class Training(Frozen):
             raise ValueError("needs exactly one of workflow and external")
         if self.external is not None and self.retrain != Retrain():
             raise ValueError("has retrain, and external versions are not trained here")
+        if self.search is not None:
+            if self.external is not None:
+                raise ValueError("is external, and so has no trials of its own; remove search")
+            self.search.against(self.hyperparameters)
         return self
 
     @property
     def section(self) -> dict[str, Any]:
         """The part that decides what is learned; see :func:`reconciler.core.digests.training_key`."""
-        return {"workflow": self.workflow, "hyperparameters": dict(sorted(self.hyperparameters.items()))}
+        section = {"workflow": self.workflow, "hyperparameters": dict(sorted(self.hyperparameters.items()))}
+        return section if self.search is None else {**section, "search": self.search.deciding}
+
+    @property
+    def parallelism(self) -> int | None:
+        """Tasks of a run at once; None leaves it to the engine."""
+        return min(self.search.parallelism, self.search.number) if self.search else None
 
 
 class Model(Document):

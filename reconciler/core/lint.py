@@ -107,6 +107,9 @@ def _spec(spec: Doc) -> Iterator[Fault]:
 
 # --- one DAG ----------------------------------------------------------------------------------------------
 
+_LOOPS = {"withItems", "withParam", "withSequence"}
+"""A task with one of these runs once an item. Output parameters of the items come as lists, artifacts never."""
+
 
 def _dag(name: str, dag: Doc, templates: Mapping[str, Doc], own: set[str], place: Place) -> Iterator[Fault]:
     tasks, places = _named(dag.get("tasks")), _places(dag.get("tasks"), (*place, "tasks"))
@@ -115,13 +118,22 @@ def _dag(name: str, dag: Doc, templates: Mapping[str, Doc], own: set[str], place
         yield Fault(f"{where} must have at least one task", place, "add one, or remove the template")
     yield from _twice(dag.get("tasks"), f"{where}.{{}} is not unique", places)
     waits: dict[str, frozenset[str]] = {}
+    looped = {task for task, body in tasks.items() if _LOOPS & body.keys()}
+    by_depends = any(body.get("depends") for body in tasks.values())
     for task, body in tasks.items():
         here = places[task]
+        if by_depends and body.get("continueOn"):
+            what = f"{where}.{task} cannot use 'continueOn' when using 'depends'"
+            yield Fault(what, (*here, "continueOn"), f"write {task}.Failed or {task}.Errored in depends")
         if body.get("depends") and body.get("dependencies"):
             what = f"{where}.{task} cannot use both 'depends' and 'dependencies'"
             yield Fault(what, (*here, "dependencies"), "depends says more; remove dependencies")
         try:
-            waits[task] = start_condition(body).names
+            condition = start_condition(body, tasks)
+            waits[task] = condition.names
+            for single in sorted(condition.items & tasks.keys() - looped):
+                what = f"{where}.{task} asks for the items of {single!r}, which has none"
+                yield Fault(what, (*here, "depends"), f"write {single}.Succeeded or {single}.Failed")
         except (ValueError, TypeError) as error:
             yield Fault(f"{where}.{task}: {error}", (*here, "depends"), "write it as in a && (b.Failed || !c)")
         for missing in sorted(waits.setdefault(task, frozenset()) - tasks.keys()):
@@ -142,11 +154,12 @@ def _dag(name: str, dag: Doc, templates: Mapping[str, Doc], own: set[str], place
         above = {
             f"tasks.{before}.outputs.{kind}.{item}"
             for before in ancestors[task] & tasks.keys()
-            for kind in ("parameters", "artifacts")
+            for kind in ("parameters", *(() if before in looped else ("artifacts",)))
             for item in _declared(_map(templates.get(str(tasks[before].get("template")))).get("outputs"), kind)
         }
         results = {f"tasks.{before}.status" for before in ancestors[task]}
-        yield from _unresolved(body, own | above | results, f"{where}.{task}", here)
+        item = {"item"} if task in looped else set()
+        yield from _unresolved(body, own | above | results | item, f"{where}.{task}", here)
 
 
 def _arguments(where: str, task: Doc, template: Doc, place: Place) -> Iterator[Fault]:

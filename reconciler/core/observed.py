@@ -32,6 +32,8 @@ class Gap(Frozen):
 TAG_KEY = "trueup.training-key"
 TAG_DIGEST = "trueup.digest"
 TAG_INPUTS = "trueup.training-inputs"
+TAG_SEARCH = "trueup.search"
+"""JSON: ``trial``, of how many ``trials``, the ``metric`` and its ``value``, and the ``hyperparameters``."""
 
 
 def evidence_tag(measurement: str, key: str, number: int = 1) -> str:
@@ -111,6 +113,16 @@ class ModelVersion(Frozen):
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
+
+    @property
+    def search(self) -> str:
+        """Of which trials the hyperparameters are the best, in words; empty where nothing was searched."""
+        try:
+            found = json.loads(self.tags.get(TAG_SEARCH, "{}"))
+            trial, trials = int(found["trial"]), int(found["trials"])
+            return f"best of {trials} trials (trial {trial}, {found['metric']} {float(found['value']):.4g})"
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return ""
 
     def marks(self, measurement: str, key: str) -> tuple[Mark, ...]:
         """The marks of a key, newest first, as far as they are numbered without a break."""

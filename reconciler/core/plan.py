@@ -103,6 +103,7 @@ class SubmitWorkflow(Act):
     labels: dict[str, str]
     deadline: int = Field(description="Seconds after which the engine ends the run.")
     priority: int = Field(default=0, description="Of the model: higher goes first where runs wait.")
+    parallelism: int | None = Field(default=None, description="Tasks at once, where the run may not use more.")
 
 
 class MarkVersion(Act):

@@ -265,6 +265,12 @@ def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[
     elif workflow not in documents.templates:
         what = f"names the workflow template {workflow}, which has an error"
         yield Finding(path, ("training", "workflow"), what, f"correct workflows/rendered/{workflow}.yaml")
+    elif (
+        source.model.training.search
+        and not {"search", "stages"} <= documents.templates[workflow].parameters.keys()
+    ):
+        what = f"searches, and the workflow template {workflow} has no parameter search"
+        yield Finding(path, ("training", "search"), what, "train with train-v1, or remove search")
     yield from _retraining(documents, path, source.model)
     if not source.source_tree:
         what = f"trains by workflow, and there is no code in models/{name}/src"

@@ -221,8 +221,10 @@ def _by_priority(view: View, actions: Iterable[_Costly]) -> list[_Costly]:
 
 def _gpu_hours(view: View, model: str) -> int:
     source = view.desired.models.get(model)
-    compute = source.model.training.compute if source else None
-    return compute.gpus * compute.hours if compute else 0
+    if source is None:
+        return 0
+    training = source.model.training
+    return training.compute.gpus * training.compute.hours * (training.parallelism or 1)
 
 
 def _delay(decisions: Decisions, waiting: dict[str, str]) -> Decisions:

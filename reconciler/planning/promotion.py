@@ -117,6 +117,7 @@ def _lineage(wanted: Candidate) -> dict[str, str]:
         "training key": wanted.version.training_key or "",
         "training data (md5)": wanted.version.training_inputs.get("data", ""),
         "training code (Git tree)": wanted.version.training_inputs.get("source", ""),
+        "hyperparameters": wanted.version.search,
         "run": wanted.version.run_id,
         "image": wanted.image,
     }

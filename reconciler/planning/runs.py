@@ -80,6 +80,7 @@ def submission(
     parameters: dict[str, str],
     deadline: int,
     reason: str,
+    parallelism: int | None = None,
 ) -> SubmitWorkflow | Hold:
     """One attempt as an action. ``kind`` is ``train`` or a measurement.
 
@@ -120,4 +121,5 @@ def submission(
         labels=labels,
         deadline=deadline,
         priority=view.model(subject).priority,
+        parallelism=parallelism,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.core.base import Subject, show_instant
 from reconciler.core.digests import canonical_json
+from reconciler.core.documents import Training
 from reconciler.core.observed import Gap, RegisteredModel
 from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.compute import RESTARTS, RESTARTS_ON_SPOT, pod_patch
@@ -163,7 +164,17 @@ def submit_training(view: View, subject: Subject, key: str, number: int, why: st
             "train-md5": source.train_md5,
             "target": model.data.evaluation.target,
             "task": model.task,
+            **_search(training),
         },
         deadline=training.compute.hours * 3600,
         reason=why,
+        parallelism=training.parallelism,
     )
+
+
+def _search(training: Training) -> dict[str, str]:
+    """What a template has defaults for that mean: nothing is searched."""
+    if training.search is None:
+        return {}
+    stages = len(training.search.rungs(training.hyperparameters))
+    return {"search": canonical_json(training.search), "stages": str(stages)}

@@ -111,8 +111,11 @@ class EngineWriter(Protocol):
         priority: int = 0,
         reason: str = "",
         asked_by: str = "",
+        parallelism: int | None = None,
     ) -> bool:
         """Start a run that ends after ``deadline`` seconds at the latest. Never waits.
+
+        No more than ``parallelism`` of its tasks run at once; None leaves that to the template and the engine.
 
         Of runs that have to wait for a place, those with a higher ``priority`` go first, where the engine can.
         ``reason``, and the person who asked for it where one did, are kept with the run.

@@ -204,6 +204,16 @@ def test_a_template_may_end_a_run_sooner_and_an_equal_priority_is_not_written() 
     assert filled({}, {}, 3600, 0)["activeDeadlineSeconds"] == 3600
 
 
+@pytest.mark.parametrize(
+    ("own", "asked", "written"), [(None, None, None), (None, 3, 3), (2, 3, 2), (4, 3, 3), (4, None, 4)]
+)
+def test_pods_at_once_are_the_fewer_of_what_template_and_submission_say(
+    own: int | None, asked: int | None, written: int | None
+) -> None:
+    spec = {} if own is None else {"parallelism": own}
+    assert filled(spec, {}, 3600, 0, asked).get("parallelism") == written
+
+
 def test_a_name_that_is_taken_is_success_if_it_is_ours() -> None:
     assert submit(Server(POST=[TAKEN], GET=[found()]).engine()) is False
 

@@ -197,7 +197,14 @@ def embedded(tmp_path: Path) -> Iterator[EmbeddedBench]:
     bench.engine.stop_all()
 
 
-def submit(engine: Engine, name: str = "train-digits-1", *, deadline: int = 60, **parameters: str) -> bool:
+def submit(
+    engine: Engine,
+    name: str = "train-digits-1",
+    *,
+    deadline: int = 60,
+    parallelism: int | None = None,
+    **parameters: str,
+) -> bool:
     return engine.submit(
         name=name,
         template="t-v1",
@@ -205,6 +212,7 @@ def submit(engine: Engine, name: str = "train-digits-1", *, deadline: int = 60, 
         parameters=parameters,
         labels=LABELS,
         deadline=deadline,
+        parallelism=parallelism,
     )
 
 
@@ -216,9 +224,11 @@ def finished(bench: Bench, name: str = "train-digits-1") -> WorkflowRun:
     return until(look)
 
 
-def ran(bench: Bench, doc: Doc, *, deadline: int = 60, **parameters: str) -> WorkflowRun:
+def ran(
+    bench: Bench, doc: Doc, *, deadline: int = 60, parallelism: int | None = None, **parameters: str
+) -> WorkflowRun:
     bench.publish(doc)
-    assert submit(bench.engine, deadline=deadline, **parameters)
+    assert submit(bench.engine, deadline=deadline, parallelism=parallelism, **parameters)
     return finished(bench)
 
 
@@ -523,6 +533,180 @@ def test_a_recording_task_that_was_skipped_is_no_success(bench: Bench) -> None:
     assert (run.phase, run.outputs) == ("Failed", {})
     assert run.message == "ended without register, which was to record its outcome and did not run"
     assert bench.nodes(run.name)["register"][:2] == ("Skipped", "Skipped")
+
+
+# --- every engine: a task for each item -----------------------------------------------------------------------
+
+
+def plan(items: str) -> Doc:
+    """A task that gives a list of items."""
+    outputs = {"parameters": [{"name": "items", "valueFrom": {"path": "/trueup/out/items"}}]}
+    return sh("plan", f"echo '{items}' > /trueup/out/items", outputs=outputs)
+
+
+def each(script: str, **fields: Any) -> tuple[Doc, Doc]:
+    """A task that runs once for each item of the plan, and its template."""
+    loop = task(
+        "each",
+        withParam="{{tasks.plan.outputs.parameters.items}}",
+        arguments={"parameters": [{"name": "item", "value": "{{item}}"}]},
+        **{"depends": "plan", **fields},
+    )
+    body = sh(
+        "each",
+        script,
+        inputs={"parameters": [{"name": "item"}]},
+        outputs={"parameters": [{"name": "result", "valueFrom": {"path": "/trueup/out/result"}}]},
+    )
+    return loop, body
+
+
+def gather(depends: str) -> tuple[Doc, Doc]:
+    """A task that takes the results of all items as one text, and its template."""
+    results = {"name": "results", "value": "{{tasks.each.outputs.parameters.result}}"}
+    return (
+        task("gather", depends=depends, arguments={"parameters": [results]}),
+        sh(
+            "gather",
+            "printf %s '{{inputs.parameters.results}}' > /trueup/out/all",
+            inputs={"parameters": [{"name": "results"}]},
+            outputs=gives("all"),
+        ),
+    )
+
+
+def test_a_task_runs_once_for_each_item_and_its_results_come_in_their_order(bench: Bench) -> None:
+    # the first one ends last, where there is room for two
+    wait = "i={{inputs.parameters.item}}; test $i != 7 || sleep 0.2; "
+    loop, body = each(wait + 'printf \'{"of": "%s"}\' $i > /trueup/out/result')
+    last, all_of_them = gather("each")
+    run = ran(bench, template([task("plan"), loop, last], plan('[7, "b", 9]'), body, all_of_them))
+    assert (run.phase, run.message, run.progress) == ("Succeeded", "", "5/5")
+    assert json.loads(run.outputs["all"]) == [{"of": "7"}, {"of": "b"}, {"of": "9"}]
+    nodes = {title: node[:2] for title, node in bench.nodes(run.name).items()}
+    assert nodes["each"] == ("TaskGroup", "Succeeded")
+    assert {title for title in nodes if title.startswith("each(")} == {"each(0:7)", "each(1:b)", "each(2:9)"}
+
+
+def test_no_more_tasks_at_once_than_the_submission_allows(bench: Bench, tmp_path: Path) -> None:
+    i = "{{inputs.parameters.item}}"
+    loop, body = each(
+        f"echo begin {i} >> $BENCH/marks; sleep 0.05; echo end {i} >> $BENCH/marks; touch out/result"
+    )
+    doc = template([task("plan"), loop], plan("[0, 1, 2, 3]"), body)
+    assert ran(bench, doc, parallelism=1).phase == "Succeeded"
+    marks = [line.split() for line in (tmp_path / "marks").read_text().splitlines()]
+    assert [mark for mark, _ in marks] == ["begin", "end"] * 4
+    assert all(begun == ended for (_, begun), (_, ended) in zip(marks[::2], marks[1::2], strict=True))
+    assert sorted(item for _, item in marks[::2]) == ["0", "1", "2", "3"]
+
+
+def test_an_item_that_fails_leaves_the_results_of_the_others(bench: Bench) -> None:
+    loop, body = each(
+        "test {{inputs.parameters.item}} != 1; echo {{inputs.parameters.item}} > /trueup/out/result"
+    )
+    last, all_of_them = gather("each.AnySucceeded")
+    never = task("never", depends="each.AllFailed || each.Succeeded")
+    doc = template([task("plan"), loop, last, never], plan("[0, 1, 2]"), body, all_of_them, sh("never", "true"))
+    run = ran(bench, doc)
+    assert run.outputs == {"all": '["0","2"]'}
+    nodes = bench.nodes(run.name)
+    assert nodes["each(1:1)"] == ("Pod", "Failed", "main: Error (exit code 1)")
+    assert nodes["each"][:2] == ("TaskGroup", "Failed")
+    assert nodes["gather"][1] == "Succeeded"
+    # an omitted last task has the phase of what came before it
+    assert nodes["never"][1] == "Omitted"
+    assert (run.phase, run.message) == ("Failed", "each(1:1): Error (exit code 1)")
+
+
+def test_where_all_items_fail_nothing_is_gathered(bench: Bench) -> None:
+    loop, body = each("exit {{inputs.parameters.item}}")
+    last, all_of_them = gather("each.AnySucceeded")
+    tell = task("tell", depends="each.AllFailed")
+    doc = template([task("plan"), loop, last, tell], plan("[3, 3]"), body, all_of_them, sh("tell", "true"))
+    run = ran(bench, doc)
+    assert run.phase == "Failed"
+    assert run.message.endswith("Error (exit code 3)")
+    nodes = bench.nodes(run.name)
+    assert (nodes["gather"][1], nodes["tell"][1]) == ("Omitted", "Succeeded")
+
+
+def test_items_of_a_task_that_was_skipped_are_none(bench: Bench) -> None:
+    """What is not wanted is skipped with all that would follow, and the rest goes on without its artifacts."""
+    unwanted = {"when": "{{workflow.parameters.number}} > 0"}
+    loop, body = each("true", **unwanted)
+    found = {"name": "found", "from": "{{tasks.choose.outputs.artifacts.found}}", "optional": True}
+    doc = template(
+        [
+            task("plan", **unwanted),
+            loop,
+            task("choose", depends="each.AnySucceeded || each.Skipped", **unwanted),
+            task("train", depends="choose", arguments={"artifacts": [found]}),
+        ],
+        plan("[1]"),
+        body,
+        sh("choose", "true", outputs={"artifacts": [{"name": "found", "path": "/trueup/out/found"}]}),
+        sh(
+            "train",
+            "test ! -e /trueup/in/found && echo 1 > /trueup/out/version",
+            inputs={"artifacts": [{"name": "found", "path": "/trueup/in/found", "optional": True}]},
+            outputs=gives("version"),
+        ),
+        parameters=({"name": "number", "value": "0"},),
+    )
+    run = ran(bench, doc)
+    assert (run.phase, run.message, run.progress) == ("Succeeded", "", "1/1")
+    assert run.outputs == {"version": "1"}
+    skipped = "when '0 > 0' evaluated false"
+    assert {title: node[1:] for title, node in bench.nodes(run.name).items()} == {
+        "plan": ("Skipped", skipped),
+        "each": ("Skipped", "Skipped, empty params"),
+        "choose": ("Skipped", skipped),
+        "train": ("Succeeded", ""),
+    }
+
+
+def test_when_may_ask_about_the_item(bench: Bench) -> None:
+    loop, body = each("echo {{inputs.parameters.item}} > /trueup/out/result", when="{{item}} > 1")
+    last, all_of_them = gather("each")
+    run = ran(bench, template([task("plan"), loop, last], plan("[1, 2]"), body, all_of_them))
+    assert (run.phase, run.outputs) == ("Succeeded", {"all": '["2"]'})
+    assert bench.nodes(run.name)["each(0:1)"] == ("Skipped", "Skipped", "when '1 > 1' evaluated false")
+
+
+def test_items_that_are_no_list_are_an_error(bench: Bench) -> None:
+    loop, body = each("true")
+    run = ran(bench, template([task("plan"), loop], plan("7"), body))
+    assert run.phase == "Error"
+    assert bench.nodes(run.name)["each"][2].startswith("withParam value could not be parsed as a JSON list: 7")
+
+
+def test_a_run_goes_on_after_a_task_that_may_fail(bench: Bench) -> None:
+    allowed = {"continueOn": {"failed": True}}
+    run = ran(
+        bench,
+        template(
+            [
+                task("tidy", **allowed),
+                task("train", dependencies=["tidy"]),
+                task("strict", dependencies=["broken"]),
+                task("broken"),
+                task("last", dependencies=["train"], **allowed),
+            ],
+            *(sh(name, "exit 1") for name in ("tidy", "broken", "last")),
+            *(sh(name, "true") for name in ("train", "strict")),
+        ),
+    )
+    phases = {name: phase for name, (_, phase, _) in bench.nodes(run.name).items()}
+    assert (phases["train"], phases["strict"], phases["last"]) == ("Succeeded", "Omitted", "Failed")
+    assert run.phase == "Failed"  # for what was not allowed to
+    only = [task("tidy", **allowed), task("last", dependencies=["tidy"], **allowed)]
+    bench.publish(template(only, sh("tidy", "exit 1"), sh("last", "exit 1")))
+    assert submit(bench.engine, "train-digits-2")
+    assert (finished(bench, "train-digits-2").phase, finished(bench, "train-digits-2").message) == (
+        "Succeeded",
+        "",
+    )
 
 
 # --- every engine: an end from outside ----------------------------------------------------------------------
@@ -863,13 +1047,14 @@ def test_a_name_that_is_no_name(embedded: EmbeddedBench, name: str) -> None:
 
 EVERYTHING = template(
     [
-        task("a", when="true", dependencies=[]),
+        task("a", when="true", dependencies=[], continueOn={"failed": True, "error": True}),
         task(
             "b",
             depends="a",
+            withParam="[1]",
             arguments={
-                "parameters": [{"name": "x", "value": "1"}],
-                "artifacts": [{"name": "i", "from": "{{tasks.a.outputs.artifacts.o}}"}],
+                "parameters": [{"name": "x", "value": "{{item}}"}],
+                "artifacts": [{"name": "i", "from": "{{tasks.a.outputs.artifacts.o}}", "optional": True}],
             },
         ),
     ],
@@ -994,6 +1179,16 @@ def test_the_three_tables_do_not_overlap() -> None:
 def test_what_no_field_shows_alone(change: Doc, refused: str) -> None:
     (found,) = read_fields(template([task("train")], {**sh("train", "true"), **change})).refused
     assert found.startswith(refused)
+
+
+@pytest.mark.parametrize("item", ["a/b", "{}", "../../x", ""])
+def test_items_that_could_not_be_names_of_files(embedded: EmbeddedBench, item: str) -> None:
+    loop, body = each("true")
+    run = ran(embedded, template([task("plan"), loop], plan(json.dumps([item])), body))
+    assert (run.phase, run.message) == (
+        "Error",
+        f"each: the embedded engine takes plain words as items of withParam, not {item}",
+    )
 
 
 def test_a_refused_field_fails_the_run_before_anything_runs(embedded: EmbeddedBench, tmp_path: Path) -> None:

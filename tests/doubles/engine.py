@@ -55,6 +55,7 @@ class MemoryEngine:
         priority: int = 0,
         reason: str = "",
         asked_by: str = "",
+        parallelism: int | None = None,
     ) -> bool:
         if name in self.runs:
             return False

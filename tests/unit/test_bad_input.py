@@ -118,6 +118,20 @@ NAME_HINT = (
 )
 
 
+SEARCH = """\
+  search:
+    method: {}
+    space:
+      rate: {}
+    metric: {{name: loss, goal: min}}
+    {}
+"""
+UNUSED = [
+    f"{TRAIN}:11: parameter '{name}' is declared and never used. hint: remove it, or read it where it is wanted"
+    for name in ("search", "stages")
+]
+
+
 class Edit(NamedTuple):
     """One place of a file, replaced."""
 
@@ -241,8 +255,196 @@ CASES = [
     ),
     Case(
         "a field for later",
-        {DIGITS: Edit("  seed: 0", "  seed: 0\n  search: {trials: 9}")},
-        [f"{DIGITS}:15: training.search {LATER}"],
+        {DIGITS: Edit("environments:", "monitoring: {some: thing}\nenvironments:")},
+        [f"{DIGITS}:15: monitoring {LATER}"],
+        DIGITS_ALL,
+    ),
+    *(
+        Case(
+            f"a search: {name}",
+            {
+                DIGITS: Edit(
+                    "  seed: 0", f"  hyperparameters: {{epochs: 9}}\n{SEARCH.format(method, space, more)}"
+                ),
+                TRAIN: template("train-v1") + "  arguments: {parameters: [{name: search}, {name: stages}]}\n",
+            },
+            [*(f"{DIGITS}:{line}" for line in told), *UNUSED],
+            DIGITS_ALL if told else set(),
+        )
+        for name, method, space, more, told in (
+            ("right", "random", "{low: 0.001, high: 0.1, log: true}", "trials: 9", []),
+            (
+                "an unknown method",
+                "bayes",
+                "{low: 0.001, high: 0.1}",
+                "trials: 9",
+                ["16: training.search.method must be one of grid, random, successive-halving, not 'bayes'"],
+            ),
+            (
+                "a range upside down",
+                "random",
+                "{low: 1, high: 0.1}",
+                "trials: 9",
+                [
+                    (
+                        "18: training.search.space.rate needs a low that is less than its high. "
+                        "hint: both ends are in the range"
+                    )
+                ],
+            ),
+            (
+                "a logarithm of 0",
+                "random",
+                "{low: 0, high: 1, log: true}",
+                "trials: 9",
+                [
+                    (
+                        "18: training.search.space.rate cannot be log with a low of 0 or less, or with a step. "
+                        "hint: raise low, or remove one of them"
+                    )
+                ],
+            ),
+            (
+                "a misspelt end",
+                "random",
+                "{low: 0, hihg: 1}",
+                "trials: 9",
+                [
+                    "18: has the unknown field training.search.space.rate.hihg. hint: did you mean high?",
+                ],
+            ),
+            (
+                "whole numbers with a fraction",
+                "random",
+                "{low: 0.5, high: 9, int: true}",
+                "trials: 9",
+                [
+                    (
+                        "18: training.search.space.rate is of whole numbers and has an end or a step that is none. "
+                        "hint: remove int, or round them"
+                    )
+                ],
+            ),
+            (
+                "one value",
+                "grid",
+                "{choice: [1]}",
+                "validation: 0.2",
+                [
+                    (
+                        "18: training.search.space.rate needs at least two different values in choice. "
+                        "hint: set it in hyperparameters instead"
+                    )
+                ],
+            ),
+            (
+                "both kinds",
+                "grid",
+                "{choice: [1, 2], low: 3}",
+                "validation: 0.2",
+                [
+                    (
+                        "18: training.search.space.rate needs either choice, or low and high. "
+                        "hint: write {choice: [16, 32]} or {low: 1, high: 9}"
+                    )
+                ],
+            ),
+            (
+                "an endless grid",
+                "grid",
+                "{low: 0, high: 1}",
+                "validation: 0.2",
+                [
+                    (
+                        "15: training.search is a grid over a range without steps: rate. "
+                        "hint: use choice, int or step"
+                    )
+                ],
+            ),
+            (
+                "a large grid",
+                "grid",
+                "{low: 0, high: 1, step: 0.001}",
+                "validation: 0.2",
+                [
+                    (
+                        "15: training.search is a grid of more than 100 points. "
+                        "hint: use fewer values, or method: random"
+                    )
+                ],
+            ),
+            (
+                "no number of trials",
+                "random",
+                "{low: 0, high: 1}",
+                "validation: 0.2",
+                ["15: training.search has no trials. hint: say how many are drawn, as in trials: 12"],
+            ),
+            (
+                "halving of nothing",
+                "successive-halving",
+                "{low: 0, high: 1}",
+                "trials: 9",
+                [
+                    (
+                        "15: training.search needs halving if and only if its method is successive-halving. "
+                        "hint: add or remove halving"
+                    )
+                ],
+            ),
+            (
+                "halving by an unknown resource",
+                "successive-halving",
+                "{low: 0, high: 1}",
+                "trials: 9\n    halving: {resource: epoch, min: 1}",
+                ["12: training gives out epoch, which is no whole number. hint: set hyperparameters.epoch"],
+            ),
+            (
+                "too many stages",
+                "successive-halving",
+                "{low: 0, high: 1}",
+                "trials: 9\n    halving: {resource: epochs, min: 1, eta: 2}",
+                [
+                    (
+                        "12: training has 4 stages from epochs 1 to 9, and there are 2 or 3. "
+                        "hint: use a search.halving.min from 2 to 4, or another eta"
+                    )
+                ],
+            ),
+            (
+                "all of the rows",
+                "random",
+                "{low: 0, high: 1}",
+                "trials: 9\n    validation: 0.9",
+                ["21: training.search.validation must be at most 0.5, not 0.9"],
+            ),
+        )
+    ),
+    Case(
+        "a search of what is set",
+        {
+            DIGITS: Edit(
+                "  seed: 0", f"  hyperparameters: {{rate: 9}}\n{SEARCH.format('grid', '{choice: [1, 2]}', '')}"
+            ),
+            TRAIN: template("train-v1") + "  arguments: {parameters: [{name: search}, {name: stages}]}\n",
+        },
+        [
+            (
+                f"{DIGITS}:12: training searches rate and sets it. hint: remove it from hyperparameters or search.space"
+            ),
+            *UNUSED,
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a search by a template without one",
+        {DIGITS: Edit("  seed: 0", SEARCH.format("grid", "{choice: [1, 2]}", ""))},
+        [
+            (
+                f"{DIGITS}:14: searches, and the workflow template train-v1 has no parameter search. "
+                "hint: train with train-v1, or remove search"
+            )
+        ],
         DIGITS_ALL,
     ),
     Case(

@@ -29,6 +29,7 @@ from reconciler.core.documents import (
 )
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.platform import Platform
+from reconciler.core.search import Dimension, Halving, Objective, Search
 from reconciler.core.serving import Serving, ServingSnapshot
 from reconciler.planning.judge import Case, case_of
 from tests.stories.build import HERE, Story, digest_of_version, instant
@@ -39,6 +40,14 @@ SOURCE = BASE.models["digits"]
 STAGING = Subject(environment="staging", model="digits")
 CHAMPION = VerifiedPin(
     version="2", digest=digest_of_version(2), release=digest_of_version(8), at=instant("2026-03-01T12:00:00Z")
+)
+
+SEARCH = Search(
+    method="successive-halving",
+    space={"rate": Dimension(low=0.001, high=0.1, log=True)},
+    metric=Objective(name="loss", goal="min"),
+    trials=9,
+    halving=Halving(resource="epochs", min=1),
 )
 
 
@@ -103,7 +112,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "training.seed": (1, "training"),
     "training.retrain": (Retrain(cooldown=timedelta(hours=6), hours_per_day=8), ""),
     "training.compute": (Compute(gpus=1, device="cuda", hours=9, pool="gpu", spot=True), ""),
-    "training.search": (None, ""),
+    "training.search": (SEARCH, "training"),
     "baselines": ({"accuracy": 0.9}, ""),
     "serving": (Serving(replicas=7), ""),
     "monitoring": (None, ""),
@@ -135,6 +144,26 @@ def test_a_field_of_the_model_changes_the_keys_it_is_part_of(field: str) -> None
     value, keys = MODEL_FIELDS[field]
     state = with_source(SOURCE.model_copy(update={"model": put(SOURCE.model, field, value)}))
     assert changed_keys(state) == set(keys.split())
+
+
+OTHER_SEARCHES: dict[str, tuple[Any, bool]] = {
+    # field of a search -> another value, and whether another model may come of it
+    "method": ("random", True),
+    "space": ({"rate": Dimension(low=0.001, high=0.1)}, True),
+    "metric": (Objective(name="loss", goal="max"), True),
+    "trials": (12, True),
+    "parallelism": (7, False),
+    "validation": (0.3, True),
+    "halving": (Halving(resource="epochs", min=1, eta=2), True),
+}
+
+
+def test_a_search_is_in_the_training_key_but_for_how_many_trials_run_at_once() -> None:
+    assert OTHER_SEARCHES.keys() == Search.model_fields.keys()
+    base = with_source(put(SOURCE, "model.training.search", SEARCH))
+    for field, (value, counts) in OTHER_SEARCHES.items():
+        other = with_source(put(SOURCE, "model.training.search", SEARCH.model_copy(update={field: value})))
+        assert (training_key(other) != training_key(base)) is counts, field
 
 
 @pytest.mark.parametrize("field", SOURCE_FIELDS)

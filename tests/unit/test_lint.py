@@ -78,7 +78,7 @@ def test_not_a_workflow_template(doc: Any) -> None:
     assert said(doc) == ["error: is not a WorkflowTemplate"]
 
 
-ALLOWED = "use one of .Succeeded, .Failed, .Errored, .Skipped, .Omitted"
+ALLOWED = "use one of .Succeeded, .Failed, .Errored, .Skipped, .Omitted, .AnySucceeded, .AllFailed"
 CHANGES: list[tuple[str, Any, list[str]]] = [
     ("apiVersion", lambda d: d.update(apiVersion="v1"), ["has apiVersion 'v1' and not 'argoproj.io/v1alpha1'"]),
     (
@@ -234,6 +234,31 @@ CHANGES: list[tuple[str, Any, list[str]]] = [
         ["warning: image steps:v1 has no digest, and may be another one tomorrow"],
     ),
     (
+        "an item of a task that has none",
+        lambda d: task(d, 0)["arguments"]["parameters"][0].update(
+            value="{{item}} of {{workflow.parameters.model}}"
+        ),
+        ["templates.main.tasks.data: failed to resolve {{item}}"],
+    ),
+    (
+        "the items of a task that has none",
+        lambda d: task(d, 1).update(depends="data.AnySucceeded"),
+        ["templates.main.tasks.train asks for the items of 'data', which has none"],
+    ),
+    (
+        "an artifact of a task that runs for each item",
+        lambda d: (
+            task(d, 0).update(withParam="[1, 2]"),
+            task(d, 0)["arguments"]["parameters"].append({"name": "limit", "value": "{{item}}"}),
+        ),
+        ["templates.main.tasks.train: failed to resolve {{tasks.data.outputs.artifacts.data}}"],
+    ),
+    (
+        "continueOn beside depends",
+        lambda d: task(d, 0).update(continueOn={"failed": True}),
+        ["templates.main.tasks.data cannot use 'continueOn' when using 'depends'"],
+    ),
+    (
         "an input of the entrypoint",
         lambda d: template(d, 0).update(inputs={"parameters": [{"name": "nope"}]}),
         [
@@ -378,14 +403,31 @@ def test_depends(text: str, holds: bool) -> None:
 
 
 def test_the_names_in_depends() -> None:
-    assert parse_depends("train-v1 && (b.Failed || !c)").names == {"train-v1", "b", "c"}
+    condition = parse_depends("train-v1 && (b.Failed || !c.AllFailed)")
+    assert (condition.names, condition.items) == ({"train-v1", "b", "c"}, {"c"})
+
+
+@pytest.mark.parametrize(
+    ("items", "any_succeeded", "all_failed"),
+    [
+        ("Succeeded Failed", True, False),
+        ("Failed Failed", False, True),
+        ("Failed Error", False, False),
+        ("Skipped", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_became_of_items(items: str, any_succeeded: bool, all_failed: bool) -> None:
+    phases = {"a": "Failed", "a(": items}
+    assert parse_depends("a.AnySucceeded").holds(phases) is any_succeeded
+    assert parse_depends("a.AllFailed").holds(phases) is all_failed
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "a &&", "&& a", "a b", "(a", "a)", "a & b", "a == b", "'a'"),
-        *("a.Nope", "a.AnySucceeded", "a.AllFailed"),
+        *("a.Nope", "a.anysucceeded", "a.Daemoned"),
         *("(" * 60 + "a" + ")" * 60, "!" * 5000 + "a"),
     ],
 )

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.errors import Terminal
+from reconciler.core.search import Dimension, Objective, Search
 from workflows.model_files import fetch_model, folder_digest
+from workflows.steps.search import plan
+from workflows.steps.trials import Result, write_record
 
 
 @pytest.fixture
@@ -81,6 +84,67 @@ def test_ended_before_the_version_was_made_it_goes_on_with_the_same_run(
     experiment = client.get_experiment_by_name("interrupted")
     (run,) = client.search_runs([experiment.experiment_id])
     assert version.run_id == run.info.run_id
+
+
+def test_trials_are_nested_runs_and_trying_again_makes_no_second_one(
+    trained, step, registration, tmp_path, client, monkeypatch
+) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+    space = {"sharpness": Dimension(choice=(1, 2, 3))}
+    goal = Objective(name="loss", goal="min")
+    record = plan(Search(method="grid", space=space, metric=goal), {"depth": 4}, 0).after(
+        (
+            Result(trial=0, status="FINISHED", metrics={"loss": 0.5}, started=1000, finished=2000),
+            Result(trial=1, status="FAILED", message="the loss is nan", started=1000, finished=3000),
+            Result(trial=2, status="FINISHED", metrics={"loss": 0.25}, started=2000, finished=4000),
+        )
+    )
+    write_record(record, tmp_path / "search-1")
+    options = registration(trained["centroids"], tmp_path, registered_name="searched", workflow="train-s-1")
+    options |= {"search": tmp_path / "search-1", "hyperparameters": json.dumps({"depth": 4})}
+
+    # told to go in the middle of the second trial
+    wrote: list[str] = []
+    end = mlflow.MlflowClient.set_terminated
+
+    def away(self, run_id: str, *rest: object, **more: object) -> None:
+        wrote.append(run_id)
+        if len(wrote) == 2:
+            raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+        end(self, run_id, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_terminated", away)
+        assert step("register", **options) == 75
+        assert len(wrote) == 2
+    assert step("register", **options) == 0
+
+    (version,) = client.search_model_versions("name = 'searched'")
+    assert json.loads(version.tags["trueup.search"]) == {
+        "method": "grid",
+        "trial": 2,
+        "trials": 3,
+        "metric": "loss",
+        "value": 0.25,
+        "hyperparameters": {"sharpness": 3},
+    }
+    experiment = client.get_experiment_by_name("searched").experiment_id
+    runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{version.run_id}'")
+    found = {
+        run.info.run_name: (run.info.status, run.info.start_time, run.info.end_time, run.data.params)
+        for run in runs
+    }
+    assert len(runs) == 3
+    given = {"depth": "4", "seed": "0"}
+    assert found == {
+        "trial 0": ("FINISHED", 1000, 2000, {"sharpness": "1", **given}),
+        "trial 1": ("FAILED", 1000, 3000, {"sharpness": "2", **given}),
+        "trial 2": ("FINISHED", 2000, 4000, {"sharpness": "3", **given}),
+    }
+    assert client.get_run(version.run_id).data.params == {"sharpness": "3", **given}
 
 
 def test_changed_files_are_not_loaded(versions, tmp_path, client) -> None:

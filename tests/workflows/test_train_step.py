@@ -110,33 +110,52 @@ def command(options: dict[str, object]) -> list[str]:
     ]
 
 
-def test_digits_told_to_end_saves_and_the_retry_gives_the_same_weights(training, tmp_path) -> None:
-    """SIGTERM in the second epoch: exit code 75, and then to the end, bit for bit as without it."""
-    options = {name: training("digits", tmp_path / name) for name in ("whole", "halves")}
-    for each in options.values():
-        each["hyperparameters"] = json.dumps({"epochs": 4})
-    done = subprocess.run(command(options["whole"]), capture_output=True, text=True, check=True)
-    assert "resumes" not in done.stderr
+EIGHT = json.dumps({"epochs": 8})
 
-    halves = command(options["halves"])
+
+@pytest.fixture(scope="module")
+def whole(source: Path, rows: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training of digits leaves that nobody interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    options = {
+        "source": source,
+        "model": "digits",
+        "data": rows["train"],
+        "target": "label",
+        "task": "classification",
+        "hyperparameters": EIGHT,
+        "seed": 0,
+        "checkpoint": out / "checkpoint",
+        "out": out,
+    }
+    done = subprocess.run(command(options), capture_output=True, text=True, check=True)
+    assert "resumes" not in done.stderr
+    return out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)])
+def test_digits_interrupted_and_resumed_has_the_same_weights(number, code, whole, training, tmp_path) -> None:
+    """In mid-training; told to end, it saves and exits with 75. Then to the end, bit for bit as without it."""
+    halves = command(training("digits", tmp_path / "halves") | {"hyperparameters": EIGHT})
     with subprocess.Popen(halves, stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
-        assert any("epoch 1/4" in line for line in first.stderr)
-        first.send_signal(signal.SIGTERM)
+        assert any("epoch 1/8" in line for line in first.stderr)
+        while not (tmp_path / "halves-checkpoint" / "latest").exists():
+            assert first.poll() is None
+        first.send_signal(number)
         _, said = first.communicate(timeout=60)
-    assert first.returncode == 75
-    assert "told to end; a checkpoint is kept" in said
+    assert first.returncode == code
+    assert ("told to end; a checkpoint is kept" in said) == (number == signal.SIGTERM)
     assert not (tmp_path / "halves").exists()
     second = subprocess.run(halves, capture_output=True, text=True, check=True)
     assert "resumes from a checkpoint" in second.stderr
-    assert "epoch 1/4" not in second.stderr
+    assert "epoch 1/8" not in second.stderr
     last = latest_progress(second.stderr)
     assert last is not None
-    assert (last.step, last.trial, last.epoch, last.of) == ("train", None, 4, 4)
+    assert (last.step, last.trial, last.epoch, last.of) == ("train", None, 8, 8)
 
-    weights = [tmp_path / name / "model/artifacts/weights/network.pt" for name in options]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert (tmp_path / "whole/metrics").read_text() == (tmp_path / "halves/metrics").read_text()
+    for file in ("model/artifacts/weights/network.pt", "metrics"):
+        assert (whole / file).read_bytes() == (tmp_path / "halves" / file).read_bytes()
     assert not list((tmp_path / "halves-checkpoint").iterdir())
 
 

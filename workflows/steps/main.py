@@ -32,6 +32,8 @@ IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOF
 
 STEPS = {
     "data": "fetch what a DVC pointer tracks, by its md5",
+    "search": "draw the trials of a search, and choose among their results",
+    "trial": "train with the hyperparameters of one trial, and say what came of it",
     "train": "run a model's training code and write an MLflow model",
     "register": "make a model folder a version in the registry",
     "identify": "tag a version registered elsewhere with its digest",

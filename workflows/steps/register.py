@@ -13,10 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core.digests import canonical_json
 from reconciler.core.errors import Terminal
-from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY
+from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY, TAG_SEARCH
 from workflows.model_files import fetch_model, folder_digest, registry_errors
 from workflows.steps.recording import run_of, write_outputs
+from workflows.steps.trial_runs import outcome, record_trials
+from workflows.steps.trials import Record, latest_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--training-key", required=True)
     parser.add_argument("--training-inputs", type=json.loads, required=True, help="JSON object")
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
+    parser.add_argument(
+        "--search",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a search's record would be, by stage",
+    )
     parser.add_argument("--seed", required=True)
     parser.add_argument("--commit", required=True)
     parser.add_argument("--image", required=True)
@@ -50,8 +60,11 @@ def run(options: argparse.Namespace) -> None:
     lineage = {
         TAG_KEY: options.training_key,
         TAG_DIGEST: digest,
-        TAG_INPUTS: json.dumps(options.training_inputs, sort_keys=True, separators=(",", ":")),
+        TAG_INPUTS: canonical_json(options.training_inputs),
     }
+    searched = latest_record(options.search)
+    if searched is not None:
+        lineage[TAG_SEARCH] = canonical_json(outcome(searched))
     with registry_errors(options.registered_name):
         client = mlflow.MlflowClient()
         record = run_of(
@@ -70,7 +83,9 @@ def run(options: argparse.Namespace) -> None:
         if version is not None:
             log.info("version %s of %s is already registered", version.version, options.registered_name)
         else:
-            _upload(client, record, options, digest)
+            if searched is not None:
+                record_trials(client, record, searched, seed=options.seed)
+            _upload(client, record, options, searched, digest)
             version = _create(client, options.registered_name, record, lineage)
             log.info("registered version %s of %s (%s)", version.version, options.registered_name, digest)
     write_outputs(options.out, version=str(version.version), digest=version.tags[TAG_DIGEST])
@@ -84,9 +99,12 @@ def _existing(client: MlflowClient, name: str, digest: str, key: str, record: Ru
     return None
 
 
-def _upload(client: MlflowClient, record: Run, options: argparse.Namespace, digest: str) -> None:
+def _upload(
+    client: MlflowClient, record: Run, options: argparse.Namespace, searched: Record | None, digest: str
+) -> None:
     run_id = record.info.run_id
-    for name, value in {**options.hyperparameters, "seed": options.seed}.items():
+    used = searched.settings(searched.chosen.number) if searched else options.hyperparameters
+    for name, value in {**used, "seed": options.seed}.items():
         client.log_param(run_id, name, value)
     for name, value in json.loads(options.metrics.read_text()).items():
         client.log_metric(run_id, name, value)

@@ -5,8 +5,10 @@ The contract of model code, in ``models/MODEL/src``:
 `train.py`
     ``train(frame, *, target, hyperparameters, seed, device, out) -> dict[str, float]``: learn from all rows,
     write whatever prediction needs to the folder ``out``, return metrics. An exception fails the training.
-    With one more parameter ``checkpoint`` it may be taken away and resumed (see checkpoint.py); with one more
-    parameter ``progress`` it says how far it is (see progress.py).
+
+    Each of three more parameters is given if it is there. ``checkpoint``: it may be taken away and resumed
+    (checkpoint.py). ``progress``: it says how far it is (progress.py). ``validation``: in a trial of a search,
+    rows that ``frame`` has not, to measure what ``training.search.metric`` names; else None (trial.py).
 
     ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
     every column but the target.
@@ -42,6 +44,7 @@ from reconciler.core.errors import Retryable, Terminal
 from workflows.steps.checkpoint import Checkpoint, Interrupted
 from workflows.steps.progress import Reporter
 from workflows.steps.rows import read_rows, split_target
+from workflows.steps.trials import latest_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +62,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True)
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
+    parser.add_argument(
+        "--search",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a search's record would be, by stage",
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that outlives an attempt")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -86,37 +96,69 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
     split_target(frame, options.target)
     source = options.source / "models" / options.model / "src"
     code = load_code(source)
-
-    extras = {"checkpoint": checkpoint, "progress": Reporter("train")}
-    asked = inspect.signature(code.train).parameters.keys()
-    saves = "checkpoint" in asked
-    if saves and checkpoint.latest:
-        log.info("resumes from a checkpoint")
+    hyperparameters = options.hyperparameters
+    if (record := latest_record(options.search)) is not None:
+        number = record.chosen.number
+        hyperparameters = record.settings(number)
+        log.info("trial %d was the best: %s", number, json.dumps(hyperparameters, sort_keys=True))
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         weights.mkdir()
-        try:
-            with checkpoint.saving() if saves else nullcontext():
-                metrics = code.train(
-                    frame,
-                    target=options.target,
-                    hyperparameters=options.hyperparameters,
-                    seed=options.seed,
-                    device=options.device,
-                    out=weights,
-                    **{name: extra for name, extra in extras.items() if name in asked},
-                )
-        except Exception as error:  # whatever model code raises, its author needs to read it
-            traceback.print_exc(file=sys.stderr)
-            raise Terminal(f"training failed: {type(error).__name__}: {error}", where=_place(source)) from error
-        check_metrics(metrics, where=_place(source))
+        metrics = learn(
+            code,
+            frame,
+            validation=None,
+            target=options.target,
+            hyperparameters=hyperparameters,
+            seed=options.seed,
+            device=options.device,
+            out=weights,
+            checkpoint=checkpoint,
+            progress=Reporter("train"),
+        )
         columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
         inputs = frame[columns] if columns else frame.drop(columns=[options.target])
         save(source, weights=weights, example=inputs.head(5), task=options.task, out=options.out / "model")
 
     (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
     log.info("trained on %d rows: %s", len(frame), json.dumps(metrics, sort_keys=True))
+
+
+def learn(
+    code: ModuleType,
+    frame: pd.DataFrame,
+    *,
+    validation: pd.DataFrame | None,
+    checkpoint: Checkpoint,
+    progress: Reporter,
+    **given: Any,
+) -> dict[str, float]:
+    """Call the model's ``train`` and check the metrics that it returns. Terminal whatever it raises.
+
+    It gets ``validation``, ``checkpoint`` and ``progress`` if it has parameters of these names.
+    """
+    source = Path(str(code.__file__)).parent
+    extras = {"validation": validation, "checkpoint": checkpoint, "progress": progress}
+    asked = inspect.signature(code.train).parameters.keys()
+    if validation is not None and "validation" not in asked:
+        raise Terminal(
+            "train() has no parameter validation, and a search needs one",
+            where=_place(source / "train.py"),
+            hint="measure on those rows, and return what training.search.metric names",
+        )
+    saves = "checkpoint" in asked
+    if saves and checkpoint.latest:
+        log.info("resumes from a checkpoint")
+    try:
+        with checkpoint.saving() if saves else nullcontext():
+            wanted = {name: extra for name, extra in extras.items() if name in asked}
+            metrics: dict[str, float] = code.train(frame, **given, **wanted)
+    except Exception as error:  # whatever model code raises, its author needs to read it
+        traceback.print_exc(file=sys.stderr)
+        raise Terminal(f"training failed: {type(error).__name__}: {error}", where=_place(source)) from error
+    check_metrics(metrics, where=_place(source))
+    return metrics
 
 
 def load_code(source: Path) -> ModuleType:

@@ -7,6 +7,8 @@ be written but ``/tmp``: the root file system is read-only, and nobody is root.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from hera.workflows import (
@@ -81,6 +83,10 @@ class Step(NamedTuple):
     takes: tuple[str, ...]
     leaves: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        return str(self.container.name)
+
 
 def step(
     name: str,
@@ -88,7 +94,10 @@ def step(
     account: str,
     source: bool = False,
     takes: tuple[str, ...] = (),
+    may_take: tuple[str, ...] = (),
     leaves: tuple[str, ...] = (),
+    asks: Mapping[str, str | None] | None = None,
+    gives: tuple[str, ...] = (),
     outputs: tuple[str, ...] = (),
     cpu: str = "1",
     memory: str = "2Gi",
@@ -100,9 +109,11 @@ def step(
     """A template that runs ``reconcile-step NAME OPTIONS``.
 
     With ``source`` it finds the repository, at the workflow's commit, in ``/trueup/src``. ``takes`` and
-    ``leaves`` name artifacts, found in ``/trueup/in`` and written to ``/trueup/out``; ``outputs`` name files in
-    ``/trueup/out`` whose text becomes an output of the whole workflow. With ``registry`` it can write to the
-    registry. ``keeps`` names a folder that outlives an attempt where the platform provides for it.
+    ``leaves`` name artifacts, found in ``/trueup/in`` and written to ``/trueup/out``; those of ``may_take`` are
+    there if another task left them. ``asks`` are parameters with their defaults. ``gives`` and ``outputs`` name
+    files in ``/trueup/out`` whose text becomes an output of the task, or of the whole workflow. With
+    ``registry`` it can write to the registry. ``keeps`` names a folder that outlives an attempt where the
+    platform provides for it.
     """
     repository = GitArtifact(
         name="source",
@@ -121,9 +132,12 @@ def step(
         inputs=[
             *([repository] if source else []),
             *(Artifact(name=item, path=f"{IN}/{item}") for item in takes),
+            *(Artifact(name=item, path=f"{IN}/{item}", optional=True) for item in may_take),
+            *(_parameter(item, value) for item, value in (asks or {}).items()),
         ],
         outputs=[
             *(Artifact(name=item, path=f"{OUT}/{item}") for item in leaves),
+            *(Parameter(name=item, value_from=ValueFrom(path=f"{OUT}/{item}")) for item in gives),
             *(
                 Parameter(name=item, value_from=ValueFrom(path=f"{OUT}/{item}"), global_name=item)
                 for item in outputs
@@ -155,15 +169,46 @@ def step(
     return Step(container, takes, leaves)
 
 
-def chain(
-    name: str, parameters: tuple[str, ...], *steps: Step, one_at_a_time: str | None = None
-) -> WorkflowTemplate:
+def artifact(task: str, name: str, *, called: str | None = None, optional: bool = False) -> Artifact:
+    """What another task left, as an argument; with ``optional``, if it ran."""
+    return Artifact(
+        name=called or name, from_=f"{{{{tasks.{task}.outputs.artifacts.{name}}}}}", optional=optional or None
+    )
+
+
+def _parameter(name: str, value: str | None) -> Parameter:
+    """With a value where nobody gives another; hera writes a None that it is given."""
+    return Parameter(name=name) if value is None else Parameter(name=name, value=value)
+
+
+def output(task: str, name: str) -> str:
+    return f"{{{{tasks.{task}.outputs.parameters.{name}}}}}"
+
+
+def chain(name: str, parameters: tuple[str, ...], *steps: Step) -> WorkflowTemplate:
     """A WorkflowTemplate that runs its steps one after the other.
 
-    A step gets each artifact that it takes from the step that leaves one of that name. Of the runs with an
-    equal ``one_at_a_time`` one runs and the others wait: one mutex at most, because Argo's locks leak.
+    A step gets each artifact that it takes from the step that leaves one of that name.
     """
-    origin = {artifact: each.container.name for each in steps for artifact in each.leaves}
+    origin = {item: each.name for each in steps for item in each.leaves}
+    with dag(name, dict.fromkeys(parameters), *steps) as template:
+        previous = None
+        for each in steps:
+            taken = [artifact(origin[item], item) for item in each.takes]
+            Task(name=each.name, template=each.name, depends=previous, arguments=taken)
+            previous = each.name
+    return template
+
+
+@contextmanager
+def dag(
+    name: str, parameters: Mapping[str, str | None], *steps: Step, one_at_a_time: str | None = None
+) -> Iterator[WorkflowTemplate]:
+    """A WorkflowTemplate of these steps, whose tasks are made inside. ``parameters`` with their defaults.
+
+    Of the runs with an equal ``one_at_a_time`` one runs and the others wait: one mutex at most, because Argo's
+    locks leak.
+    """
     with WorkflowTemplate(
         name=name,
         annotations={"trueup.dev/recipe": RECIPE},
@@ -173,26 +218,12 @@ def chain(
         ttl_strategy=KEPT,
         synchronization=Synchronization(mutexes=[Mutex(name=one_at_a_time)]) if one_at_a_time else None,
         arguments=[
-            *(Parameter(name=parameter) for parameter in parameters),
+            *(_parameter(each, value) for each, value in parameters.items()),
             Parameter(name="image", value=Images().steps),
             Parameter(name="repository", value=""),
             Parameter(name="data-pod", value="{}"),
         ],
     ) as template:
-        previous = None
         with DAG(name="main"):
-            for each in steps:
-                task = each.container.name
-                assert task is not None
-                Task(
-                    name=task,
-                    template=task,
-                    depends=previous,
-                    arguments=[
-                        Artifact(name=item, from_=f"{{{{tasks.{origin[item]}.outputs.artifacts.{item}}}}}")
-                        for item in each.takes
-                    ],
-                )
-                previous = task
+            yield template
         template.templates.extend(each.container for each in steps)
-    return template

@@ -6,10 +6,13 @@ at least a new recipe. An engine runs what the submission's commit says, whateve
 
 from __future__ import annotations
 
-from hera.workflows import WorkflowTemplate
+from typing import Any
+
+from hera.workflows import Parameter, Task, WorkflowTemplate
 
 from reconciler.core.argo import CHECKPOINT
-from workflows.templates.parts import IN, OUT, SOURCE, Step, chain, step
+from reconciler.core.search import MOST_RUNGS
+from workflows.templates.parts import IN, OUT, SOURCE, Step, artifact, chain, dag, output, step
 from workflows.templates.parts import workflow_parameter as parameter
 
 TRAINER = "trueup-train"
@@ -19,68 +22,168 @@ RECORDER = "trueup-record"
 
 
 def train_v1() -> WorkflowTemplate:
-    """Fetch the training data, train, register. Gives the version and its artifact digest."""
-    return chain(
-        "train-v1",
-        (
-            "model",
-            "commit",
-            "registered-name",
-            "training-key",
-            "training-inputs",
-            "hyperparameters",
-            "seed",
-            "device",
-            "pod",
-            "restarts",
-            "train-pointer",
-            "train-md5",
-            "target",
-            "task",
+    """Fetch the training data, search if that is asked for, train, register. Gives the version and its digest.
+
+    A search is a plan, and up to MOST_RUNGS stages of trials with a choice after each. What of it is not asked
+    for is skipped by ``when``; what follows takes optional artifacts of it, because Argo has no value for an
+    output parameter of a task that was skipped. How many trials run at once the submission says (`parallelism`
+    of the Workflow): Argo takes no parameter there, and a semaphore is one more thing to set up by hand.
+    """
+    data = _data("train-pointer", f"--md5={parameter('train-md5')}", account=TRAINER)
+    search = step(
+        "search",
+        f"--search={parameter('search')}",
+        f"--hyperparameters={parameter('hyperparameters')}",
+        f"--seed={parameter('seed')}",
+        f"--record={IN}/search",
+        "--results={{inputs.parameters.results}}",
+        f"--out={OUT}",
+        account=TRAINER,
+        may_take=("search",),
+        leaves=("search",),
+        asks={"results": "[]"},
+        gives=("trials",),
+    )
+    trial = step(
+        "trial",
+        *_what_is_trained(),
+        f"--search={IN}/search",
+        "--trial={{inputs.parameters.trial}}",
+        account=TRAINER,
+        source=True,
+        takes=("data", "search"),
+        asks={"trial": None},
+        gives=("result",),
+        **_WHERE_IT_TRAINS,
+    )
+    train = step(
+        "train",
+        *_what_is_trained(),
+        f"--task={parameter('task')}",
+        f"--hyperparameters={parameter('hyperparameters')}",
+        *(f"--search={IN}/{record}" for record in _RECORDS.values()),
+        account=TRAINER,
+        source=True,
+        takes=("data",),
+        may_take=tuple(_RECORDS.values()),
+        leaves=("model", "metrics"),
+        **_WHERE_IT_TRAINS,
+    )
+    register = step(
+        "register",
+        f"--model={parameter('model')}",
+        f"--folder={IN}/model",
+        f"--metrics={IN}/metrics",
+        f"--registered-name={parameter('registered-name')}",
+        f"--training-key={parameter('training-key')}",
+        f"--training-inputs={parameter('training-inputs')}",
+        f"--hyperparameters={parameter('hyperparameters')}",
+        *(f"--search={IN}/{record}" for record in _RECORDS.values()),
+        f"--seed={parameter('seed')}",
+        f"--commit={parameter('commit')}",
+        f"--image={parameter('image')}",
+        "--workflow={{workflow.name}}",
+        f"--out={OUT}",
+        account=RECORDER,
+        takes=("model", "metrics"),
+        may_take=tuple(_RECORDS.values()),
+        outputs=("version", "digest"),
+        registry=True,
+    )
+    parameters = {
+        **dict.fromkeys(
+            (
+                "model",
+                "commit",
+                "registered-name",
+                "training-key",
+                "training-inputs",
+                "hyperparameters",
+                "seed",
+                "device",
+                "pod",
+                "restarts",
+                "train-pointer",
+                "train-md5",
+                "target",
+                "task",
+            )
         ),
-        _data("train-pointer", f"--md5={parameter('train-md5')}", account=TRAINER),
-        step(
-            "train",
-            f"--source={SOURCE}",
-            f"--model={parameter('model')}",
-            f"--data={IN}/data",
-            f"--target={parameter('target')}",
-            f"--task={parameter('task')}",
-            f"--hyperparameters={parameter('hyperparameters')}",
-            f"--seed={parameter('seed')}",
-            f"--device={parameter('device')}",
-            f"--checkpoint={CHECKPOINT}",
-            f"--out={OUT}",
-            account=TRAINER,
-            source=True,
-            takes=("data",),
-            leaves=("model", "metrics"),
-            cpu="2",
-            memory="4Gi",
-            restarts=parameter("restarts"),
-            keeps=CHECKPOINT,
-            pod_spec_patch=parameter("pod"),
-        ),
-        step(
-            "register",
-            f"--model={parameter('model')}",
-            f"--folder={IN}/model",
-            f"--metrics={IN}/metrics",
-            f"--registered-name={parameter('registered-name')}",
-            f"--training-key={parameter('training-key')}",
-            f"--training-inputs={parameter('training-inputs')}",
-            f"--hyperparameters={parameter('hyperparameters')}",
-            f"--seed={parameter('seed')}",
-            f"--commit={parameter('commit')}",
-            f"--image={parameter('image')}",
-            "--workflow={{workflow.name}}",
-            f"--out={OUT}",
-            account=RECORDER,
-            takes=("model", "metrics"),
-            outputs=("version", "digest"),
-            registry=True,
-        ),
-        one_at_a_time=f"train-{parameter('model')}",
+        "search": "{}",
+        "stages": "0",
+    }
+    alone = f"train-{parameter('model')}"
+    with dag("train-v1", parameters, data, search, trial, train, register, one_at_a_time=alone) as template:
+        Task(name="data", template="data")
+        Task(name="plan", template="search", when=_asked(1))
+        before = "plan"
+        for stage, choose in enumerate(_RECORDS, start=1):
+            trials = choose.replace("choose", "trials")
+            Task(
+                name=trials,
+                template="trial",
+                depends=f"data && {before}",
+                when=_asked(stage),
+                with_param=output(before, "trials"),
+                arguments=[
+                    Parameter(name="trial", value="{{item}}"),
+                    artifact("data", "data"),
+                    artifact(before, "search"),
+                ],
+            )
+            Task(
+                name=choose,
+                template="search",
+                depends=f"{trials}.AnySucceeded || {trials}.Skipped",
+                when=_asked(stage),
+                arguments=[
+                    Parameter(name="results", value=output(trials, "result")),
+                    artifact(before, "search"),
+                ],
+            )
+            before = choose
+        records = [artifact(task, "search", called=name, optional=True) for task, name in _RECORDS.items()]
+        Task(
+            name="train",
+            template="train",
+            depends=" && ".join(("data", *_RECORDS)),
+            arguments=[artifact("data", "data"), *records],
+        )
+        Task(
+            name="register",
+            template="register",
+            depends="train",
+            arguments=[artifact("train", "model"), artifact("train", "metrics"), *records],
+        )
+    return template
+
+
+_RECORDS = {f"choose-{stage}": f"search-{stage}" for stage in range(1, MOST_RUNGS + 1)}
+"""The task after each stage of trials, and how the steps call the record of the search that it leaves."""
+
+_WHERE_IT_TRAINS: dict[str, Any] = {
+    "cpu": "2",
+    "memory": "4Gi",
+    "restarts": parameter("restarts"),
+    "keeps": CHECKPOINT,
+    "pod_spec_patch": parameter("pod"),
+}
+
+
+def _asked(stage: int) -> str:
+    return f"{parameter('stages')} >= {stage}"
+
+
+def _what_is_trained() -> tuple[str, ...]:
+    return (
+        f"--source={SOURCE}",
+        f"--model={parameter('model')}",
+        f"--data={IN}/data",
+        f"--target={parameter('target')}",
+        f"--seed={parameter('seed')}",
+        f"--device={parameter('device')}",
+        f"--checkpoint={CHECKPOINT}",
+        f"--out={OUT}",
     )
 
 

@@ -64,6 +64,7 @@ class Submission(Frozen):
     grace: float
     reason: str = ""
     asked_by: str = ""
+    parallelism: int | None = None
 
     def run(self) -> WorkflowRun:
         return WorkflowRun(
@@ -204,6 +205,7 @@ class EmbeddedEngine:
         priority: int = 0,  # noqa: ARG002 - every run begins at once
         reason: str = "",
         asked_by: str = "",
+        parallelism: int | None = None,
     ) -> bool:
         for what, text in (("run", name), ("template", template)):
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?", text):
@@ -225,6 +227,7 @@ class EmbeddedEngine:
                 grace=self._grace,
                 reason=reason,
                 asked_by=asked_by,
+                parallelism=parallelism,
             )
             (stage / "run.json").write_text(submission.model_dump_json())
             # The one step that makes the run. It fails where the name is taken: that folder is not empty.

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,15 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from reconciler.adapters.embedded.argo_rules import (
+    aggregate,
+    back_off,
+    give_up,
+    inputs_of,
+    items_of,
+    text_of,
+    unwanted,
+)
 from reconciler.adapters.embedded.engine import (
     COOKIE,
     Node,
@@ -32,7 +42,16 @@ from reconciler.adapters.embedded.engine import (
 )
 from reconciler.adapters.embedded.pod import Pod, TaskError, render
 from reconciler.adapters.embedded.workflow_fields import read_fields
-from reconciler.core.argo import CHECKPOINT, parse_expression, seconds, start_condition, substitute, unrecorded
+from reconciler.core.argo import (
+    CHECKPOINT,
+    Condition,
+    continues,
+    references,
+    seconds,
+    start_condition,
+    substitute,
+    unrecorded,
+)
 from reconciler.core.lint import lint_template
 
 _BAD = ("Failed", "Error")
@@ -45,7 +64,7 @@ class InvalidSpecError(Exception):
 
 
 class Call(NamedTuple):
-    """What a task gives to its template: the values of its inputs, and the artifacts by input name."""
+    """What a task, or one item of it, gives to its template: values of inputs, and artifacts by input name."""
 
     task: str
     template: dict[str, Any]
@@ -61,12 +80,14 @@ class Run:
         self.submission = read_submission(folder)
         self.status = Status(run=self.submission.run().model_copy(update={"started": _now()}))
         self.tasks: dict[str, dict[str, Any]] = {}
+        self.conditions: dict[str, Condition] = {}  # when each task starts
+        self.items: dict[str, list[str]] = {}  # task with withParam -> the names of what it is run for
         self.templates: dict[str, dict[str, Any]] = {}
         self.values: dict[str, str] = {}  # of every reference that has one by now
         self.artifacts: dict[str, Path] = {}  # likewise
         self.ended: dict[str, asyncio.Event] = {}
         self.branch: dict[str, str] = {}  # task -> the last phase that something ended with on the way to it
-        self.places = asyncio.Semaphore(os.cpu_count() or 1)
+        self.places = asyncio.Semaphore()
         self.ending = ""  # why everything is being ended, once it is
 
     # --- the run ------------------------------------------------------------------------------------------
@@ -97,9 +118,9 @@ class Run:
             await work
         except asyncio.CancelledError:
             return self.finish("Failed", self.ending)
-        waited = {before for task in self.tasks.values() for before in start_condition(task).names}
-        last = (self.branch[name] for name in self.tasks if name not in waited)
-        phase = next((phase for phase in last if phase in _BAD), "Succeeded")
+        waited = {before for condition in self.conditions.values() for before in condition.names}
+        last = ((self.branch[name], task) for name, task in self.tasks.items() if name not in waited)
+        phase = next((p for p, task in last if p in _BAD and p not in continues(task)), "Succeeded")
         if phase in _BAD:
             return self.finish(phase, self._first_failure())
         ran = {
@@ -131,7 +152,7 @@ class Run:
         self.values["workflow.name"] = self.submission.name
         for parameter in (spec.get("arguments") or {}).get("parameters") or ():
             name = parameter["name"]
-            value = self.submission.parameters.get(name, _value(parameter))
+            value = self.submission.parameters.get(name, text_of(parameter))
             if value is None:
                 raise InvalidSpecError(
                     f"spec.arguments.{name}.value or spec.arguments.{name}.valueFrom is required"
@@ -139,11 +160,12 @@ class Run:
             self.values[f"workflow.parameters.{name}"] = value
         self.templates = {template["name"]: template for template in spec["templates"]}
         main = self.templates[spec["entrypoint"]]
-        for name in _inputs(main, "parameters"):
+        for name in inputs_of(main, "parameters"):
             self.values[f"inputs.parameters.{name}"] = self.values[f"workflow.parameters.{name}"]
         self.tasks = {task["name"]: task for task in main["dag"]["tasks"]}
-        if spec.get("parallelism"):
-            self.places = asyncio.Semaphore(min(int(spec["parallelism"]), os.cpu_count() or 1))
+        self.conditions = {name: start_condition(task, self.tasks) for name, task in self.tasks.items()}
+        limits = (spec.get("parallelism"), self.submission.parallelism, os.cpu_count())
+        self.places = asyncio.Semaphore(min((int(limit) for limit in limits if limit), default=1))
         return spec
 
     def finish(self, phase: str, message: str) -> None:
@@ -159,7 +181,8 @@ class Run:
                 shutil.rmtree(self.folder / used, ignore_errors=True)
 
     def _first_failure(self) -> str:
-        failed = [(node.finished, name) for name, node in self.status.nodes.items() if name in self.tasks]
+        units = set(self._units())
+        failed = [(node.finished, name) for name, node in self.status.nodes.items() if name in units]
         for _, name in sorted((at, name) for at, name in failed if at is not None):
             node = self.status.nodes[name]
             if node.phase in _BAD:
@@ -177,21 +200,15 @@ class Run:
                 group.create_task(self._when_ready(name))
 
     async def _when_ready(self, name: str) -> None:
-        task, condition = self.tasks[name], start_condition(self.tasks[name])
+        task, condition = self.tasks[name], self.conditions[name]
         for before in condition.names:
             await self.ended[before].wait()
-        try:
-            if not condition.holds({before: self.status.nodes[before].phase for before in condition.names}):
-                self._end(name, "Omitted", "omitted: depends condition not met")
-            elif (reason := self._unwanted(task)) is not None:
-                self._end(name, "Skipped", reason)
-            else:
-                await self._task(name, task)
-        except (TaskError, ValueError) as error:
-            self._end(name, "Error", str(error))
-        except Exception as error:  # a full disk, say: the failure of this task, not of the runner
-            traceback.print_exc()
-            self._end(name, "Error", f"{type(error).__name__}: {error}")
+        if not condition.holds(self._phases(condition)):
+            self._end(name, "Omitted", "omitted: depends condition not met")
+        elif "withParam" in task:
+            await self._guarded(name, self._loop(name, task))
+        else:
+            await self._guarded(name, self._task(name, task, self.values))
         phase = self.status.nodes[name].phase
         self.values[f"tasks.{name}.status"] = phase
         # As in Argo's assessDAGPhase: a task that did not run has the phase of what came before, bad first.
@@ -200,26 +217,70 @@ class Run:
         self.branch[name] = inherited if phase in ("Skipped", "Omitted") else phase
         self.ended[name].set()
 
-    def _unwanted(self, task: Mapping[str, Any]) -> str | None:
-        if not task.get("when"):
-            return None
-        text = substitute(str(task["when"]), self.values)
-        return None if parse_expression(text).holds({}) else f"when '{text}' evaluated false"
+    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (TaskError, ValueError) as error:
+            self._end(name, "Error", str(error))
+        except Exception as error:  # a full disk, say: the failure of this task, not of the runner
+            traceback.print_exc()
+            self._end(name, "Error", f"{type(error).__name__}: {error}")
 
-    async def _task(self, name: str, task: Mapping[str, Any]) -> None:
+    def _phases(self, condition: Condition) -> dict[str, str]:
+        """What a condition reads: phases by task, and those of the items of ``x`` at ``x(``."""
+        phases = {before: self.status.nodes[before].phase for before in condition.names}
+        of_items = {
+            f"{x}(": " ".join(self.status.nodes[i].phase for i in self.items.get(x, ())) for x in phases
+        }
+        return {**of_items, **phases}
+
+    async def _loop(self, name: str, task: Mapping[str, Any]) -> None:
+        """The task once an item of the JSON list ``withParam``, side by side, as ``NAME(INDEX:ITEM)``.
+
+        Each output parameter of those that succeeded comes as a list, in the order of the items.
+        """
+        skipped = "item" not in references(task.get("when")) and unwanted(task, self.values) is not None
+        items = [] if skipped else items_of(substitute(str(task["withParam"]), self.values))
+        if not items:
+            self._end(name, "Skipped", "Skipped, empty params")
+            return
+        self._begin(name, "TaskGroup")
+        self.items[name] = [f"{name}({index}:{item})" for index, item in enumerate(items)]
+        async with asyncio.TaskGroup() as group:
+            for title, item in zip(self.items[name], items, strict=True):
+                group.create_task(self._guarded(title, self._task(title, task, {**self.values, "item": item})))
+        ended = [self.status.nodes[title] for title in self.items[name]]
+        outputs: dict[str, list[str]] = {}
+        for node in ended:
+            for key, value in node.outputs.items() if node.phase == "Succeeded" else ():
+                outputs.setdefault(key, []).append(value)
+        for key, found in outputs.items():
+            self.values[f"tasks.{name}.outputs.parameters.{key}"] = aggregate(found)
+        self._end(name, next((node.phase for node in reversed(ended) if node.phase in _BAD), "Succeeded"))
+
+    async def _task(self, name: str, task: Mapping[str, Any], scope: Mapping[str, str]) -> None:
+        if (reason := unwanted(task, scope)) is not None:
+            self._end(name, "Skipped", reason)
+            return
         template = self.templates[task["template"]]
         arguments = task.get("arguments") or {}
-        given = {p["name"]: render(p, self.values) for p in arguments.get("parameters") or ()}
+        given = {p["name"]: render(p, scope) for p in arguments.get("parameters") or ()}
         values = {key: value for key, value in self.values.items() if key.startswith("workflow.")}
-        for item, parameter in _inputs(template, "parameters").items():
-            value = _value(given.get(item, {}), _value(render(parameter, values)))
+        for item, parameter in inputs_of(template, "parameters").items():
+            value = text_of(given.get(item, {}), text_of(render(parameter, values)))
             values[f"inputs.parameters.{item}"] = value or ""
-        origin = {a["name"]: a["from"].strip("{} ") for a in arguments.get("artifacts") or ()}
-        artifacts = {item: self.artifacts.get(source) for item, source in origin.items()}
+        artifacts = {a["name"]: self._artifact(a) for a in arguments.get("artifacts") or ()}
         call = Call(name, template, values, artifacts)
         node = await (self._retry(call) if template.get("retryStrategy") else self._attempt(name, call, 0))
         for item, value in node.outputs.items():
             self.values[f"tasks.{name}.outputs.parameters.{item}"] = value
+
+    def _artifact(self, argument: Mapping[str, Any]) -> Path | None:
+        """What an earlier task left; None where it left nothing and ``optional`` allows for that."""
+        source = argument["from"].strip("{} ")
+        if source not in self.artifacts and not argument.get("optional"):
+            raise TaskError(f"Unable to resolve: {{{{{source}}}}}")
+        return self.artifacts.get(source)
 
     # --- attempts -----------------------------------------------------------------------------------------
 
@@ -233,8 +294,8 @@ class Run:
             node = await self._attempt(f"{call.task}({number})", call, number, left)
             if node.phase == "Succeeded":
                 return self._end(call.task, "Succeeded", outputs=node.outputs)
-            wait = _back_off(retry.get("backoff") or {}, number)
-            message = _give_up(retry, node, number, longest - (_now() - began).total_seconds(), wait)
+            wait = back_off(retry.get("backoff") or {}, number)
+            message = give_up(retry, node, number, longest - (_now() - began).total_seconds(), wait)
             if message is not None:
                 return self._end(call.task, node.phase, message)
             await asyncio.sleep(wait)
@@ -250,12 +311,12 @@ class Run:
 
     async def _pod(self, title: str, call: Call, number: int, left: float | None) -> Node:
         """One attempt in a folder of its own, which it sees as /trueup. ``left``: seconds that it may take."""
-        root = self.folder / "tasks" / title
+        root = self.folder / "tasks" / re.sub(r"[(:)]", ".", title)  # no sign that a shell reads otherwise
         template = render(call.template, {**call.values, "retries": str(number)}, root)
         limits = [float(limit) for limit in (template.get("activeDeadlineSeconds"), left) if limit is not None]
         sources = {
             name: self._repository(artifact["git"]) if "git" in artifact else call.artifacts.get(name)
-            for name, artifact in _inputs(template, "artifacts").items()
+            for name, artifact in inputs_of(template, "artifacts").items()
         }
         pod = Pod(
             template,
@@ -302,11 +363,13 @@ class Run:
 
     def _keep(self, title: str, node: Node) -> Node:
         self.status = self.status.model_copy(update={"nodes": {**self.status.nodes, title: node}})
-        done = sum(
-            self.status.nodes[name].phase == "Succeeded" for name in self.tasks.keys() & self.status.nodes
-        )
-        self._write(progress=f"{done}/{len(self.tasks)}")
+        phases = [self.status.nodes[name].phase if name in self.status.nodes else "" for name in self._units()]
+        self._write(progress=f"{phases.count('Succeeded')}/{len(phases) - phases.count('Skipped')}")
         return node
+
+    def _units(self) -> list[str]:
+        """What is run: tasks, and in the place of one with items, the items."""
+        return [unit for name in self.tasks for unit in self.items.get(name, (name,))]
 
     def _write(self, **changes: Any) -> None:
         self.status = self.status.model_copy(update={"run": self.status.run.model_copy(update=changes)})
@@ -315,48 +378,6 @@ class Run:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _inputs(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    return {item["name"]: item for item in (template.get("inputs") or {}).get(kind) or ()}
-
-
-def _value(parameter: Mapping[str, Any], otherwise: str | None = None) -> str | None:
-    """A parameter's value or default as text; Argo takes numbers and booleans there too."""
-    for key in ("value", "default"):
-        found = parameter.get(key)
-        if found is not None:
-            return str(found).lower() if isinstance(found, bool) else str(found)
-    return otherwise
-
-
-def _back_off(backoff: Mapping[str, Any], number: int) -> float:
-    """Seconds before the attempt after ``number``: duration x factor^number, at most cap."""
-    wait = seconds(backoff.get("duration") or 0) * float(backoff.get("factor") or 1) ** number
-    return min(wait, seconds(backoff["cap"])) if backoff.get("cap") else wait
-
-
-def _give_up(retry: Mapping[str, Any], node: Node, number: int, left: float, wait: float) -> str | None:
-    """Why a failed attempt is the last, in the order and words of Argo's processNodeRetries; None to go on."""
-    if left <= 0:
-        return "Max duration limit exceeded"
-    if wait > left:
-        return "Backoff would exceed max duration limit"
-    expression = retry.get("expression")
-    policy = retry.get("retryPolicy") or ("Always" if expression else "OnFailure")
-    if policy == ("OnError" if node.phase == "Failed" else "OnFailure"):
-        return node.message
-    if retry.get("limit") is not None and number >= int(retry["limit"]):
-        return "No more retries left"
-    last = {
-        "lastRetry.status": node.phase,
-        "lastRetry.exitCode": str(-1 if node.exit_code is None else node.exit_code),
-        "lastRetry.message": node.message,
-        "lastRetry.duration": str(int(((node.finished or node.started) - node.started).total_seconds())),
-    }
-    if expression and not parse_expression(expression, last.keys()).holds(last):
-        return "retryStrategy.expression evaluated to false"
-    return None
 
 
 def main() -> None:

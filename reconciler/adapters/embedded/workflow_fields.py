@@ -35,9 +35,9 @@ HONOURED: tuple[str, ...] = (
     *_paths(f"{_TEMPLATE}.outputs.artifacts", "name path optional"),
     *_paths(f"{_TEMPLATE}.retryStrategy", "limit retryPolicy expression"),
     *_paths(f"{_TEMPLATE}.retryStrategy.backoff", "duration factor maxDuration cap"),
-    *_paths(_TASK, "name template depends dependencies when"),
+    *_paths(_TASK, "name template depends dependencies when withParam continueOn.failed continueOn.error"),
     *_paths(f"{_TASK}.arguments.parameters", "name value"),
-    *_paths(f"{_TASK}.arguments.artifacts", "name from"),
+    *_paths(f"{_TASK}.arguments.artifacts", "name from optional"),
     *_paths(_CONTAINER, "command args workingDir env.name env.value volumeMounts.name volumeMounts.mountPath"),
     # taken from the engine's own environment, by the variable's name
     *_paths(f"{_CONTAINER}.env.valueFrom", "configMapKeyRef secretKeyRef fieldRef"),
@@ -80,7 +80,7 @@ REFUSED: tuple[str, ...] = (
     *_paths(_TEMPLATE, "containerSet data http plugin resource script steps suspend"),
     *_paths(_TEMPLATE, "daemon initContainers memoize parallelism sidecars synchronization timeout"),
     f"{_TEMPLATE}.dag.target",
-    *_paths(_TASK, "continueOn hooks inline onExit templateRef withItems withParam withSequence"),
+    *_paths(_TASK, "hooks inline onExit templateRef withItems withSequence"),
     *_paths(_CONTAINER, "envFrom lifecycle livenessProbe readinessProbe startupProbe stdin tty volumeDevices"),
     f"{_CONTAINER}.env.valueFrom.resourceFieldRef",
     *_paths(f"{_TEMPLATE}.inputs.artifacts", _STORES),
@@ -94,7 +94,7 @@ REFUSED: tuple[str, ...] = (
 MOUNTS = ("/tmp", "/trueup", CHECKPOINT)  # noqa: S108 - where a template may have an empty volume
 """The last one is kept from one attempt at a task to the next, as a platform's volume for checkpoints is."""
 VARIABLES = re.compile(
-    r"workflow\.name|workflow\.parameters\.[-\w]+|inputs\.parameters\.[-\w]+|retries"
+    r"workflow\.name|workflow\.parameters\.[-\w]+|inputs\.parameters\.[-\w]+|retries|item"
     r"|tasks\.[-\w]+\.(status|outputs\.(parameters|artifacts)\.[-\w]+)"
 )
 POLICIES = ("Always", "OnFailure", "OnError")

@@ -117,6 +117,7 @@ class ArgoEngine:
         priority: int = 0,
         reason: str = "",
         asked_by: str = "",
+        parallelism: int | None = None,
     ) -> bool:
         doc = self._template(template, commit)
         values = {**parameters, "repository": self._repository}
@@ -131,7 +132,7 @@ class ArgoEngine:
                     **_kept({"reason": reason, "asked_by": asked_by}),
                 },
             },
-            "spec": filled(doc["spec"], values, deadline, priority),
+            "spec": filled(doc["spec"], values, deadline, priority, parallelism),
         }
         try:
             self._client.create(WORKFLOW, self._namespace, workflow)
@@ -210,9 +211,12 @@ def _kept(said: Mapping[str, str]) -> dict[str, str]:
 # --- from a template to a Workflow ----------------------------------------------------------------------------
 
 
-def filled(spec: Object, values: Mapping[str, str], deadline: int, priority: int) -> Object:
+def filled(
+    spec: Object, values: Mapping[str, str], deadline: int, priority: int, parallelism: int | None = None
+) -> Object:
     """The spec of a Workflow: the template's, with values for its parameters, an end and a priority.
 
+    How many pods run at once is a number of the spec, which no parameter can stand for; so it is written here.
     Every value is kept, also of a parameter that the template does not declare: it tells what was asked for.
     """
     arguments = spec.get("arguments") or {}
@@ -223,11 +227,13 @@ def filled(spec: Object, values: Mapping[str, str], deadline: int, priority: int
     names = {each["name"] for each in declared}
     more = [{"name": name, "value": value} for name, value in values.items() if name not in names]
     own = spec.get("activeDeadlineSeconds")
+    pods = [limit for limit in (spec.get("parallelism"), parallelism) if isinstance(limit, int)]
     return {
         **spec,
         "arguments": {**arguments, "parameters": [*declared, *more]},
         "activeDeadlineSeconds": min(deadline, own) if isinstance(own, int) else deadline,
         **({"priority": priority} if priority else {}),
+        **({"parallelism": min(pods)} if pods else {}),
     }
 
 
