@@ -12,6 +12,7 @@ where the side record is missing or does not agree, md5 decides, and the record 
 withstands somebody who forges entries on purpose: who may write to the cache is trusted like the data.
 
 An entry appears by rename, whole. No write is flushed to the disk: what a power cut leaves is found as damage.
+Where all is cached a step is mostly the start of Python, so what it does not need is imported where it is used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -94,6 +94,7 @@ class Cache(NamedTuple):
     @contextmanager
     def arriving(self) -> Iterator[Path]:
         """A folder to fetch into. If this process is killed, a later :meth:`trim` removes it."""
+        import shutil
         import tempfile
 
         (self.root / "arriving").mkdir(parents=True, exist_ok=True)
@@ -174,6 +175,8 @@ class Cache(NamedTuple):
 
     def _clear_arriving(self) -> None:
         """Remove the folders whose process is gone, and its lock with it."""
+        import shutil
+
         for folder in (self.root / "arriving").iterdir():
             with suppress(BlockingIOError, FileNotFoundError):  # it is still fetching; it has just ended
                 held = _lock(folder / "lock", wait=False)
@@ -227,6 +230,8 @@ def place(source: Path, destination: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
+        import shutil
+
         shutil.copyfile(source, destination)
 
 
