@@ -308,6 +308,26 @@ def test_a_damaged_entry_is_fetched_again(damage, remembered: bool, world: World
     assert world.use(pointer).fetched == 0
 
 
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "copied"])
+def test_an_entry_that_the_disk_cannot_read_is_damaged(linked: bool, world: World, monkeypatch, caplog) -> None:
+    content = QUARTERS["q05.csv"]
+    pointer = Pointer(world.remote.push(content), "a.csv")
+    world.use(pointer)
+
+    def unreadable(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        if linked:
+            patch.setattr(cache_module, "_fast", unreadable)
+        else:
+            patch.setattr(Path, "hardlink_to", elsewhere_is_no_link)
+            patch.setattr(shutil, "copyfile", unreadable)
+        assert world.cache.take(Tracked(pointer.md5, "a.csv"), world.root / "a.csv") is None
+    assert "a.csv: the cached copy is damaged" in caplog.text
+    assert not (world.root / "a.csv").exists()
+
+
 def test_a_damaged_listing_is_fetched_again(world: World) -> None:
     pointer = world.remote.folder(QUARTERS)
     world.use(pointer)
@@ -366,11 +386,12 @@ def test_an_entry_that_was_made_without_side_records_is_used(world: World, slow_
     assert slow_hashes == ["a.csv"]
 
 
-def test_on_another_file_system_the_copy_is_what_is_verified(world: World, monkeypatch, caplog) -> None:
-    def elsewhere(self: Path, target: Path) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+def elsewhere_is_no_link(self: Path, target: Path) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "hardlink_to", elsewhere)
+
+def test_on_another_file_system_the_copy_is_what_is_verified(world: World, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", elsewhere_is_no_link)
     pointer = world.remote.folder(QUARTERS)
     world.use(pointer)
     assert world.use(pointer).fetched == 0

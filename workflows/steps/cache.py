@@ -54,17 +54,20 @@ class Cache(NamedTuple):
     def take(self, file: Tracked, destination: Path) -> int | None:
         """Put the file at ``destination``, verified, and give its size; None if it is to be fetched.
 
-        That is so where there is no entry, and where there is one with other bytes, which is told in the log.
+        That is so where there is no entry, and where there is one with other bytes, or unreadable ones, which
+        is told in the log.
         """
         try:
             place(self._entry(file.md5), destination)
+            size = self._verified(file.md5, destination)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESTALE):  # stale: removed by another machine, over NFS
                 return None
-            raise
-        size = self._verified(file.md5, destination)
+            if error.errno != errno.EIO:
+                raise
+            size = None
         if size is None:
-            destination.unlink()
+            destination.unlink(missing_ok=True)
             log.warning("%s: the cached copy is damaged, fetching it again (md5 %s)", file.path, file.md5)
             return None
         self._use(file.md5)
