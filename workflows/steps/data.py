@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.core.errors import Terminal
 from workflows.steps.cache import Cache, counted, open_cache, place, size_text
@@ -52,9 +51,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     expected = parser.add_mutually_exclusive_group(required=True)
     expected.add_argument("--md5", help="what the pointer must say")
     expected.add_argument(
-        "--inputs", type=json.loads, help="inputs of a measurement (JSON) whose `data` the pointer must say"
+        "--inputs", type=_json, help="inputs of a measurement (JSON) whose `data` the pointer must say"
     )
     parser.add_argument("--out", type=Path, required=True, help="the file or folder goes to OUT/data/NAME")
+
+
+def _json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
 
 
 def run(options: argparse.Namespace) -> None:
