@@ -40,9 +40,12 @@ def machine() -> str:
     cpu = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     kernel = platform.release().partition("-")[0]
+    first = (
+        "" if os.sched_getscheduler(0) == os.SCHED_OTHER else ", before other processes (real-time priority)"
+    )
     return (
         f"{os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, {memory:.0f} GB, "
-        f"Linux {kernel}, Python {platform.python_version()}, DVC {version('dvc')}"
+        f"Linux {kernel}, Python {platform.python_version()}, DVC {version('dvc')}{first}"
     )
 
 

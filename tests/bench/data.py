@@ -33,7 +33,7 @@ one pair that is not counted; the ratio is the median of the pairs' ratios, with
 bytes, all of them in the memory of the operating system.
 
 The DVC remote is an HTTP server on the loopback interface, or a plain folder on the same disk. No remote is quicker than that
-folder: what the first time takes there is Python, DVC, one copy and md5."""
+folder: what the first time takes there is Python, DVC, one copy and md5. The second time of 50 MB is mostly the start of Python."""
 
 
 def measure(sizes: dict[str, int] = SIZES, runs: int = RUNS) -> str:
@@ -131,7 +131,9 @@ def pair(root: Path, tracked: str, url: str, server: Server) -> tuple[float, flo
     source = root / "source"
     (source / ".dvc").mkdir(parents=True, exist_ok=True)
     (source / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {url}\n")
-    (source / "data.dvc").write_text(f"outs:\n- md5: {tracked}\n  hash: md5\n  path: data.csv\n")
+    # As DVC writes it; the sizes are for people, and not read.
+    counts = "  size: 1\n  nfiles: 1\n" if tracked.endswith(".dir") else "  size: 1\n"
+    (source / "data.dvc").write_text(f"outs:\n- md5: {tracked}\n{counts}  hash: md5\n  path: data.csv\n")
     shutil.rmtree(root / "cache", ignore_errors=True)
     first, _ = step(root, tracked)
     before = server.sent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import shutil
@@ -308,6 +307,26 @@ def test_a_damaged_entry_is_fetched_again(damage, remembered: bool, world: World
     assert world.use(pointer).fetched == 0
 
 
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "copied"])
+def test_an_entry_that_the_disk_cannot_read_is_damaged(linked: bool, world: World, monkeypatch, caplog) -> None:
+    content = QUARTERS["q05.csv"]
+    pointer = Pointer(world.remote.push(content), "a.csv")
+    world.use(pointer)
+
+    def unreadable(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        if linked:
+            patch.setattr(cache_module, "_fast", unreadable)
+        else:
+            patch.setattr(Path, "hardlink_to", elsewhere_is_no_link)
+            patch.setattr(shutil, "copyfile", unreadable)
+        assert world.cache.take(Tracked(pointer.md5, "a.csv"), world.root / "a.csv") is None
+    assert "a.csv: the cached copy is damaged" in caplog.text
+    assert not (world.root / "a.csv").exists()
+
+
 def test_a_damaged_listing_is_fetched_again(world: World) -> None:
     pointer = world.remote.folder(QUARTERS)
     world.use(pointer)
@@ -322,8 +341,8 @@ def test_a_damaged_listing_is_fetched_again(world: World) -> None:
 
 def of_other_content(world: World, side: Path) -> None:
     """Says that it is this entry's, with the hash of other bytes."""
-    said = json.loads(side.read_text())
-    side.write_text(json.dumps(said | {"xxh3_128": xxhash.xxh3_128(b"other bytes").hexdigest()}))
+    _, size, name = side.read_text().split()
+    side.write_text(f"{xxhash.xxh3_128(b'other bytes').hexdigest()} {size} {name}\n")
 
 
 def of_another_entry(world: World, side: Path) -> None:
@@ -336,13 +355,12 @@ def of_another_entry(world: World, side: Path) -> None:
         lambda _, side: side.unlink(),
         lambda _, side: side.write_bytes(b""),
         lambda _, side: side.write_bytes(b"\x80nonsense"),
-        lambda _, side: side.write_text("[]"),
-        lambda _, side: side.write_text('{"md5": 7}'),
+        lambda _, side: side.write_bytes(side.read_bytes()[1:]),
         lambda _, side: truncate(world, side),
         of_other_content,
         of_another_entry,
     ],
-    ids=["missing", "empty", "nonsense", "no mapping", "incomplete", "truncated", "other bytes", "another's"],
+    ids=["missing", "empty", "nonsense", "first byte lost", "truncated", "other bytes", "another's"],
 )
 def test_without_a_side_record_that_agrees_md5_decides(damage, world: World, slow_hashes: list[str]) -> None:
     pointer = world.remote.folder(QUARTERS)
@@ -366,11 +384,12 @@ def test_an_entry_that_was_made_without_side_records_is_used(world: World, slow_
     assert slow_hashes == ["a.csv"]
 
 
-def test_on_another_file_system_the_copy_is_what_is_verified(world: World, monkeypatch, caplog) -> None:
-    def elsewhere(self: Path, target: Path) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+def elsewhere_is_no_link(self: Path, target: Path) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "hardlink_to", elsewhere)
+
+def test_on_another_file_system_the_copy_is_what_is_verified(world: World, monkeypatch) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", elsewhere_is_no_link)
     pointer = world.remote.folder(QUARTERS)
     world.use(pointer)
     assert world.use(pointer).fetched == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from hashlib import md5
@@ -61,6 +62,23 @@ def test_a_folder_that_dvc_added_comes_as_it_was(step, repository, tmp_path) -> 
     for name in names:
         assert (tmp_path / "data/train" / name).read_bytes() == (made / name).read_bytes()
     assert read_rows(tmp_path / "data").to_dict("list") == {"hour": [1, 2, 3, 4], "late": [0, 1, 0, 1]}
+
+
+def test_a_new_quarter_is_a_commit_and_only_it_is_fetched(step, repository, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    root = tmp_path / "repository"
+    shutil.copytree(repository, root)
+    before = read_pointer(root, POINTER)
+    assert step("data", source=root, pointer=POINTER, md5=before.md5, out=tmp_path / "a") == 0
+    (root / "models/m/data/train/2013/q3.csv").write_text("hour,late\n5,0\n")
+    dvc(root, "add", "models/m/data/train")
+    dvc(root, "push")
+    after = read_pointer(root, POINTER)
+    assert after.md5 != before.md5
+    assert step("data", source=root, pointer=POINTER, md5=after.md5, out=tmp_path / "b") == 0
+    assert "3 files" in caplog.messages[-1]
+    assert ": 2 in the cache, 1 fetched (14 B), md5 " in caplog.messages[-1]
+    assert read_rows(tmp_path / "b/data")["hour"].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_pointer_as_dvc_wrote_it_is_read_without_a_parser_and_means_the_same(repository, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from hashlib import md5
@@ -93,6 +94,20 @@ def test_a_remote_that_does_not_answer_may_be_tried_again(
     monkeypatch.setattr(LocalFileSystem, "get_file", away)
     assert step("data", source=repository, pointer=POINTER, md5=MD5, out=tmp_path / "a") == 75
     assert "did not answer: timed out" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_not_the_remotes_fault(step, repository, cache, tmp_path, monkeypatch, capsys) -> None:
+    from dvc.fs import LocalFileSystem
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", full)
+    assert step("data", source=repository, pointer=POINTER, md5=MD5, out=tmp_path / "a") == 1
+    assert (
+        "No space left on device. hint: TRUEUP_CACHE and --out name folders with room"
+        in capsys.readouterr().err
+    )
 
 
 def test_no_remote_says_which_command(step, repository, cache, tmp_path, capsys) -> None:

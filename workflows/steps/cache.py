@@ -1,7 +1,7 @@
 """Data by its md5, kept between the steps of one machine or volume. Called by the step `data`.
 
     ROOT/md5/AB/CDEF...       an entry: read-only, and its md5 is ABCDEF... (a folder's listing: ABCDEF....dir)
-    ROOT/md5/AB/CDEF....xxh3  its side record: XXH3 of the same bytes, written when their md5 was verified
+    ROOT/md5/AB/CDEF....xxh3  its side record, "XXH3 SIZE MD5" of the same bytes, written when md5 was verified
     ROOT/arriving/RANDOM/     what one process is fetching, and a file ``lock`` that it holds meanwhile
     ROOT/lock                 held while something is removed, or a folder of ``arriving`` is begun
 
@@ -12,17 +12,16 @@ where the side record is missing or does not agree, md5 decides, and the record 
 withstands somebody who forges entries on purpose: who may write to the cache is trusted like the data.
 
 An entry appears by rename, whole. No write is flushed to the disk: what a power cut leaves is found as damage.
+Where all is cached a step is mostly the start of Python, so what it does not need is imported where it is used.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -54,17 +53,20 @@ class Cache(NamedTuple):
     def take(self, file: Tracked, destination: Path) -> int | None:
         """Put the file at ``destination``, verified, and give its size; None if it is to be fetched.
 
-        That is so where there is no entry, and where there is one with other bytes, which is told in the log.
+        That is so where there is no entry, and where there is one with other bytes, or unreadable ones, which
+        is told in the log.
         """
         try:
             place(self._entry(file.md5), destination)
+            size = self._verified(file.md5, destination)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESTALE):  # stale: removed by another machine, over NFS
                 return None
-            raise
-        size = self._verified(file.md5, destination)
+            if error.errno != errno.EIO:
+                raise
+            size = None
         if size is None:
-            destination.unlink()
+            destination.unlink(missing_ok=True)
             log.warning("%s: the cached copy is damaged, fetching it again (md5 %s)", file.path, file.md5)
             return None
         self._use(file.md5)
@@ -75,7 +77,7 @@ class Cache(NamedTuple):
 
         ``fresh`` is in a folder of :meth:`arriving`, and gone afterwards. Terminal if its md5 is another one.
         """
-        md5, record = _hash(fresh)
+        md5, fast, size = _hash(fresh)
         if md5 != _hex(file.md5):
             raise Terminal(
                 f"the DVC remote gave a file with md5 {md5} as {file.md5}",
@@ -87,13 +89,14 @@ class Cache(NamedTuple):
         entry = self._entry(file.md5)
         entry.parent.mkdir(parents=True, exist_ok=True)
         fresh.replace(entry)  # another process sees the old entry or the new one
-        self._remember(file.md5, record)
+        self._remember(file.md5, fast, size)
         self._use(file.md5)
-        return record.size
+        return size
 
     @contextmanager
     def arriving(self) -> Iterator[Path]:
         """A folder to fetch into. If this process is killed, a later :meth:`trim` removes it."""
+        import shutil
         import tempfile
 
         (self.root / "arriving").mkdir(parents=True, exist_ok=True)
@@ -111,15 +114,15 @@ class Cache(NamedTuple):
         with self._locked():
             self._clear_arriving()
             entries = self._entries()
-            total = sum(entry.size for entry in entries)
+            total = sum(size for _, _, size in entries)
             removed = 0
-            for entry in sorted(entries):
+            for _, md5, size in sorted(entries):
                 if total <= self.limit:
                     break
-                if entry.md5 not in using:
-                    self._entry(entry.md5).unlink(missing_ok=True)
-                    self._side(entry.md5).unlink(missing_ok=True)
-                    total -= entry.size
+                if md5 not in using:
+                    self._entry(md5).unlink(missing_ok=True)
+                    self._side(md5).unlink(missing_ok=True)
+                    total -= size
                     removed += 1
         full = f"{size_text(total)} of {size_text(self.limit)} (TRUEUP_CACHE_LIMIT)"
         if removed:
@@ -136,44 +139,49 @@ class Cache(NamedTuple):
     def _verified(self, md5: str, path: Path) -> int | None:
         """The size of ``path`` if it has this md5: by the side record if that agrees, else by md5 itself."""
         known = self._recall(md5)
-        if known is not None and known == _fast(path):
-            return known.size
-        actual, record = _hash(path)
+        if known:
+            fast, size = _fast(path)
+            if known == _record(md5, fast, size):
+                return size
+        actual, fast, size = _hash(path)
         if actual != _hex(md5):
             return None
-        self._remember(md5, record)
-        return record.size
+        self._remember(md5, fast, size)
+        return size
 
-    def _recall(self, md5: str) -> _Record | None:
+    def _recall(self, md5: str) -> bytes:
+        """The side record as it stands; empty if there is none that speaks of this entry."""
         try:
-            said = json.loads(self._side(md5).read_bytes())
-            return _Record(said["xxh3_128"], said["size"]) if said["md5"] == md5 else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            record = self._side(md5).read_bytes()
+        except OSError:
+            return b""
+        return record if record.endswith(f" {md5}\n".encode()) else b""
 
-    def _remember(self, md5: str, record: _Record) -> None:
+    def _remember(self, md5: str, fast: str, size: int) -> None:
         with suppress(OSError):  # it only saves time; one that is half written is a damaged one
-            self._side(md5).write_text(json.dumps({"md5": md5, **record._asdict()}))
+            self._side(md5).write_bytes(_record(md5, fast, size))
 
     def _use(self, md5: str) -> None:
         with suppress(OSError):  # removed meanwhile, or another user's
             os.utime(self._side(md5), (self.now(), self.now()))
 
-    def _entries(self) -> list[_Entry]:
-        """Every entry. Side records that have lost theirs are removed."""
+    def _entries(self) -> list[tuple[float, str, int]]:
+        """Last use, md5 and size of every entry. Side records that have lost theirs are removed."""
         found = []
         for folder in sorted((self.root / "md5").glob("??")):
             files = {file.name: file.stat() for file in os.scandir(folder)}
             for name, stat in files.items():
                 if not name.endswith(_RECORD):
                     used = files.get(name + _RECORD, stat).st_mtime
-                    found.append(_Entry(used, folder.name + name, stat.st_size))
+                    found.append((used, folder.name + name, stat.st_size))
                 elif name.removesuffix(_RECORD) not in files:
                     (folder / name).unlink(missing_ok=True)
         return found
 
     def _clear_arriving(self) -> None:
         """Remove the folders whose process is gone, and its lock with it."""
+        import shutil
+
         for folder in (self.root / "arriving").iterdir():
             with suppress(BlockingIOError, FileNotFoundError):  # it is still fetching; it has just ended
                 held = _lock(folder / "lock", wait=False)
@@ -187,19 +195,6 @@ class Cache(NamedTuple):
             yield
         finally:
             os.close(held)
-
-
-class _Record(NamedTuple):
-    xxh3_128: str
-    size: int
-
-
-class _Entry(NamedTuple):
-    """Sorted, the longest unused comes first."""
-
-    used: float
-    md5: str
-    size: int
 
 
 def open_cache() -> Cache:
@@ -227,6 +222,8 @@ def place(source: Path, destination: Path) -> None:
     except FileNotFoundError:
         raise
     except OSError:
+        import shutil
+
         shutil.copyfile(source, destination)
 
 
@@ -247,19 +244,23 @@ def _hex(md5: str) -> str:
     return md5.removesuffix(".dir")
 
 
-def _hash(path: Path) -> tuple[str, _Record]:
-    """md5 and side record, of one reading."""
+def _record(md5: str, fast: str, size: int) -> bytes:
+    return f"{fast} {size} {md5}\n".encode()
+
+
+def _hash(path: Path) -> tuple[str, str, int]:
+    """md5, XXH3 and size, of one reading."""
     import hashlib
 
     slow, fast = hashlib.md5(usedforsecurity=False), xxhash.xxh3_128()
     size = _feed(path, slow.update, fast.update)
-    return slow.hexdigest(), _Record(fast.hexdigest(), size)
+    return slow.hexdigest(), fast.hexdigest(), size
 
 
-def _fast(path: Path) -> _Record:
+def _fast(path: Path) -> tuple[str, int]:
     fast = xxhash.xxh3_128()
     size = _feed(path, fast.update)
-    return _Record(fast.hexdigest(), size)
+    return fast.hexdigest(), size
 
 
 def _feed(path: Path, *hashes: Callable[[memoryview], object]) -> int:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.core.errors import Terminal
 from workflows.steps.cache import Cache, counted, open_cache, place, size_text
 from workflows.steps.pointers import Pointer, Tracked, read_listing, read_pointer
+
+if TYPE_CHECKING:
+    from workflows.steps.remote import Remote
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,6 @@ AT_ONCE = 8
 
 NEWS_EVERY = 10.0
 """Seconds between lines about a fetch that goes on."""
-
-
-class Remote(Protocol):
-    """:class:`workflows.steps.remote.Remote`, or a test's."""
-
-    def fetch(self, file: Tracked, destination: Path) -> None: ...
 
 
 class Provided(NamedTuple):
@@ -56,9 +51,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     expected = parser.add_mutually_exclusive_group(required=True)
     expected.add_argument("--md5", help="what the pointer must say")
     expected.add_argument(
-        "--inputs", type=json.loads, help="inputs of a measurement (JSON) whose `data` the pointer must say"
+        "--inputs", type=_json, help="inputs of a measurement (JSON) whose `data` the pointer must say"
     )
     parser.add_argument("--out", type=Path, required=True, help="the file or folder goes to OUT/data/NAME")
+
+
+def _json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -90,7 +91,8 @@ def run(options: argparse.Namespace) -> None:
 
 def provide(pointer: Pointer, out: Path, *, cache: Cache, remote: Callable[[], Remote]) -> Provided:
     """Fill ``out`` with what the pointer stands for; ``remote`` is called if something is missing."""
-    shutil.rmtree(out, ignore_errors=True)  # of an earlier attempt
+    if out.exists():
+        _remove_earlier_attempt(out)
     files, listed = _tracked(pointer, out, cache, remote)
     paths: dict[str, list[str]] = {}
     for file in files:
@@ -108,6 +110,12 @@ def provide(pointer: Pointer, out: Path, *, cache: Cache, remote: Callable[[], R
         cache.trim(using={pointer.md5, *paths})
     size = sum(sizes[file.md5] or 0 for file in files)
     return Provided(len(files), size, len(fetched), sum(fetched.values()))
+
+
+def _remove_earlier_attempt(out: Path) -> None:
+    import shutil
+
+    shutil.rmtree(out)
 
 
 def _tracked(

@@ -44,15 +44,15 @@ STEPS = {
 
 
 def parser(step: str = "") -> argparse.ArgumentParser:
-    """The command line, with one subcommand a step, of which ``step`` alone gets its options.
+    """The command line of ``step``, or for any other word one that names all steps.
 
-    Only that one is imported: what a step needs is nothing that another should wait for.
+    Only that step is imported: what one needs is nothing that another should wait for.
     """
     top = argparse.ArgumentParser(
         prog="reconcile-step", description="One step of a workflow.", allow_abbrev=False
     )
     names = top.add_subparsers(dest="name", required=True, metavar="STEP")
-    for name, about in STEPS.items():
+    for name, about in ({step: STEPS[step]} if step in STEPS else STEPS).items():
         options = names.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name == step:
             _module(name).arguments(options)

@@ -8,7 +8,6 @@ listing's md5, with ``.dir`` behind it, is the folder's
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -79,6 +78,8 @@ def read_listing(listing: bytes, pointer: Pointer) -> list[Tracked]:
     path that leads out of the folder or is there twice, a file that is a folder too, no file at all, and more
     than :data:`MAX_FILES`.
     """
+    import json
+
     try:
         entries = [(str(entry["md5"]), str(entry["relpath"])) for entry in json.loads(listing)]
     except (ValueError, KeyError, TypeError) as error:

@@ -5,6 +5,7 @@ Called by the step `data`. Importing this is quick; connecting imports DVC.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ class Remote(NamedTuple):
     def fetch(self, file: Tracked, destination: Path) -> None:
         """Write the object of this md5 to ``destination``, unchecked. Several threads may fetch at once.
 
-        DVC 3 keeps it as ``files/md5/AB/CDEF...``. Terminal if it is not there or not ours to read; Retryable
-        for whatever else went wrong, and then ``destination`` may hold a part.
+        DVC 3 keeps it as ``files/md5/AB/CDEF...``. Terminal if it is not there or not ours to read, OSError
+        if our disk is full; Retryable for whatever else went wrong. Then ``destination`` may hold a part.
         """
         path = self.files.join(self.root, "files", "md5", file.md5[:2], file.md5[2:])
         try:
@@ -35,6 +36,8 @@ class Remote(NamedTuple):
         except PermissionError as error:
             raise Terminal(f"DVC remote {self.name!r} refuses: {error}", where=file.path) from error
         except Exception as error:  # each kind of remote has its own exceptions; none has a common base
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise Retryable(f"DVC remote {self.name!r} did not answer: {error}", where=file.path) from error
 
 
