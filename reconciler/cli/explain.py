@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def explain(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="As in digits.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As in digits.")],
     env: Annotated[str, typer.Argument(metavar="ENV", help="As in production.")],
     output: Output = Format.text,
 ) -> None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="reconcile",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,6 +83,10 @@ app.add_typer(local)
 
 def main() -> None:
     """The console script."""
+    if os.environ.get("_RECONCILE_COMPLETE"):  # set by the shell's completion, while somebody types
+        from reconciler.cli.complete import answer
+
+        sys.exit(answer(app))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -92,7 +92,8 @@ SHOWN = [(name(page), line) for page in PAGES for line in dict.fromkeys(shown_co
 
 
 @pytest.mark.parametrize(("page", "line"), SHOWN, ids=[f"{page}: {line}" for page, line in SHOWN])
-def test_a_shown_command_parses(page: str, line: str) -> None:
+def test_a_shown_command_parses(page: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # an option that acts as soon as it is parsed writes there
     parse(COMMAND, spelled_out(shlex.split(line, comments=True)[1:]))
 
 

@@ -129,7 +129,7 @@ def test_version(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "--nope"], "error: No such option: --nope\nhint: reconcile status --help\n"),
         (["--watch", "5s"], "error: Invalid value for '--watch': Input should be a valid integer"),
         (["-o", "yaml"], "error: Invalid value for '--output' / '-o': 'yaml' is not one of 'text', 'json', 'm"),
-        (["explain"], "error: Missing argument 'model'\nhint: reconcile explain --help\n"),
+        (["explain"], "error: Missing argument 'MODEL'\nhint: reconcile explain --help\n"),
         (["--dry-run", "version"], "error: reconcile: options of a tick mean nothing to 'version'\n"),
         (["history", "digits"], "error: 'digits' is not ENV/MODEL\nhint: write it as in production/digits\n"),
         (["schema", "Modle"], "error: 'Modle' is not a kind of document\n"),
