@@ -152,7 +152,7 @@ class Story:
         """What a version is measured as, against another version or none."""
         pin, image = self.pin(model, version), self.written.platform.images.server
         against = digest_of_version(champion) if champion else NO_CHAMPION
-        return case_of(self.written, model, pin, image, None)._replace(champion=against)
+        return case_of(self.written, Subject(model=model), pin, image, None)._replace(champion=against)
 
     def _registered(self, model: str) -> RegisteredModel:
         versions = self.case["versions"][model]
@@ -357,7 +357,7 @@ class Story:
         registered = view.registered("default", model.registered_name)
         assert not isinstance(registered, Gap)
         found = registered.version(pin.version)
-        case = case_of(self.written, subject.model, pin, image, champion)
+        case = case_of(self.written, subject, pin, image, champion)
         mark = found.mark("evaluate", case.key("evaluate")) if found else None
         document = self.evidence.get(str(mark))
         bundle = EvidenceBundle(

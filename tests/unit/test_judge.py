@@ -29,6 +29,9 @@ CASE = Case(
     server="server@sha256:" + "0" * 64,
     change="version",
     baselines={"accuracy": 0.93},
+    environment="production",
+    traffic=f"sha256:{'4' * 64}",
+    records=True,
 )
 FIRST = CASE._replace(champion=NO_CHAMPION)
 

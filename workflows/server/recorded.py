@@ -4,8 +4,8 @@
 alone and ends with the process: requests may hold personal data. The oldest rows make room for new ones.
 docs/monitoring.md tells what is recorded, for how long, and who may read it.
 
-The answer is JSON lines. The first says whose they are, ``{"recording": {model, version, digest, release,
-since, sample, answered, dropped}}``; then comes, oldest first, a line a row: ``{"at", "row", "prediction"}``.
+The answer is JSON lines. The first says whose they are: ``{"recording": {model, version, digest, release, id,
+since, sample, answered, dropped}}``. Then comes, oldest first, a line a row: ``{"at", "row", "prediction"}``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -52,7 +53,7 @@ class Recording:
     """
 
     def __init__(self, about: Mapping[str, str], *, sample: float, rows: int) -> None:
-        self._about = {**about, "since": _now(), "sample": sample}
+        self._about = {**about, "id": secrets.token_hex(8), "since": _now(), "sample": sample}
         self._sample = sample
         self._rows = rows
         self._random = np.random.default_rng()

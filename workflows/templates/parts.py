@@ -96,13 +96,15 @@ def step(
     restarts: str = "2",
     keeps: str | None = None,
     pod_spec_patch: str | None = None,
+    labels: dict[str, str] | None = None,
 ) -> Step:
     """A template that runs ``reconcile-step NAME OPTIONS``.
 
     With ``source`` it finds the repository, at the workflow's commit, in ``/trueup/src``. ``takes`` and
     ``leaves`` name artifacts, found in ``/trueup/in`` and written to ``/trueup/out``; ``outputs`` name files in
     ``/trueup/out`` whose text becomes an output of the whole workflow. With ``registry`` it can write to the
-    registry. ``keeps`` names a folder that outlives an attempt where the platform provides for it.
+    registry. ``keeps`` names a folder that outlives an attempt where the platform provides for it. ``labels``
+    are the pod's, for the network policies of others.
     """
     repository = GitArtifact(
         name="source",
@@ -151,6 +153,7 @@ def step(
             backoff=Backoff(duration="5s", factor="2"),
         ),
         pod_spec_patch=pod_spec_patch,
+        labels=labels,
     )
     return Step(container, takes, leaves)
 
