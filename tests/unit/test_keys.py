@@ -79,9 +79,7 @@ def training_key(state: DesiredState) -> str | None:
 def evidence_keys(state: DesiredState, **case: Any) -> dict[str, str]:
     """Measurement -> key, of version 1 against version 2."""
     pin, image = STORY.pin("digits", 1), state.platform.images.server
-    found: Case = case_of(
-        state, STAGING, pin, image, CHAMPION
-    )._replace(**case)
+    found: Case = case_of(state, STAGING, pin, image, CHAMPION)._replace(**case)
     return {measurement: found.key(measurement) for measurement in CATALOGUE}
 
 

@@ -57,7 +57,7 @@ def test_every_variable_is_declared(name: str) -> None:
     declared = {p["name"] for p in TEMPLATES[name]["spec"]["arguments"]["parameters"]}
     used = set(re.findall(r"{{workflow\.parameters\.([-\w]+)}}", (RENDERED / f"{name}.yaml").read_text()))
     assert used <= declared
-    assert declared - used <= {"model", "repository"}
+    assert declared - used <= {"model"}
     image = next(p for p in TEMPLATES[name]["spec"]["arguments"]["parameters"] if p["name"] == "image")
     assert image["value"] == Images().steps
 

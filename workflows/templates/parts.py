@@ -75,11 +75,15 @@ def workflow_parameter(name: str) -> str:
 
 
 class Step(NamedTuple):
-    """A container template, and the names of the artifacts that it takes from and leaves to the others."""
+    """A container template, and the names of the artifacts that it takes from and leaves to the others.
+
+    ``clones``: whether it gets the repository's files.
+    """
 
     container: Container
     takes: tuple[str, ...]
     leaves: tuple[str, ...]
+    clones: bool
 
 
 def step(
@@ -155,7 +159,7 @@ def step(
         pod_spec_patch=pod_spec_patch,
         labels=labels,
     )
-    return Step(container, takes, leaves)
+    return Step(container, takes, leaves, source)
 
 
 def chain(
@@ -166,6 +170,7 @@ def chain(
     A step gets each artifact that it takes from the step that leaves one of that name. Of the runs with an
     equal ``one_at_a_time`` one runs and the others wait: one mutex at most, because Argo's locks leak.
     """
+    fetching = {"repository": "", "data-pod": "{}"} if any(each.clones for each in steps) else {}
     origin = {artifact: each.container.name for each in steps for artifact in each.leaves}
     with WorkflowTemplate(
         name=name,
@@ -178,8 +183,7 @@ def chain(
         arguments=[
             *(Parameter(name=parameter) for parameter in parameters),
             Parameter(name="image", value=Images().steps),
-            Parameter(name="repository", value=""),
-            Parameter(name="data-pod", value="{}"),
+            *(Parameter(name=name, value=value) for name, value in fetching.items()),
         ],
     ) as template:
         previous = None
