@@ -105,6 +105,7 @@ def test_each_shipped_policy_tightens_the_one_before(shipped: Path) -> None:
     for gate in ("accuracy", "auc", "r2"):
         drops = [policies[name][gate].versus.max_drop for name in ("dev", "staging", "production")]  # type: ignore[union-attr]
         assert drops == [0.1, 0.05, 0]
+    assert policies["production"]["drift"].when.recorded
     assert policies["production"]["parity"] == policies["dev"]["parity"]
     assert policies["staging"]["not-worse"].on_no_champion == "baseline"
     assert policies["production"]["not-worse"].on_no_champion == "review"
