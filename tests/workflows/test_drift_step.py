@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections import deque
@@ -18,8 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.core.digests import canonical_json, evidence_key
+from reconciler.core.documents import Admission, Environment, Model, Pin, Release
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, parse_evidence
+from reconciler.planning.renderers import render
 from workflows.model_files import registry_errors
 from workflows.steps import drift
 from workflows.steps.drift import Recorded, measure
@@ -204,6 +208,52 @@ def test_an_answer_that_is_no_recording(status, body, code, step, step_options) 
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_the_requests_of_a_release_in_the_embedded_cluster(versions, raw, measured, tmp_path) -> None:
+    """From the model's document to the evidence: resolved, rendered, applied, asked, recorded, measured."""
+    model = Model.model_validate_json(
+        json.dumps(
+            {
+                "kind": "Model",
+                "owner": "a-team",
+                "task": "classification",
+                "registeredName": "centroids",
+                "data": {"evaluation": {"pointer": "data/evaluation.csv.dvc", "target": "label"}},
+                "training": {"external": {"alias": "requested"}},
+                "monitoring": {"record": {"sample": 1, "rows": 300}},
+                "environments": ["production"],
+            }
+        )
+    )
+    environment = Environment(kind="Environment", policy="strict", alias="production", namespace="ml")
+    coarse = versions["coarse"]
+    release = Release(
+        kind="Release",
+        pin=Pin(registry="default", name="centroids", version=coarse.number, digest=coarse.digest),
+        image="registry.example/server@sha256:" + "0" * 64,
+        serving=model.serving_in("production", environment.runtime),
+        renderer="deployment/v1",
+        admission=Admission(grounds="promotion", judged_at="2026-03-01T12:00:00Z"),
+    )
+    manifests = render("production", environment, "centroids", release)
+    cluster = EmbeddedCluster(tmp_path / "cluster", dict(os.environ), tick=0.2)
+    cluster.apply(environment="production", model="centroids", namespace="ml", manifests=manifests)
+    try:
+        deadline = time.monotonic() + 120
+        while (workload := cluster.sweep().workloads["production/centroids"]).health != "Healthy":
+            assert time.monotonic() < deadline, workload
+            time.sleep(0.1)
+        assert "Service/centroids-recorded" in workload.objects
+        assert workload.recorded.startswith("http://127.0.0.1:")
+        assert workload.recorded != workload.endpoint
+        assert isinstance(ask(workload.endpoint, raw.head(500)), pd.DataFrame)
+        wait_for(workload.recorded, 300)
+        found = values(measured(workload.recorded, release.digest))["psi-max"]
+    finally:
+        cluster.stop_all()
+    assert (found.n, found.usable) == (300, True)
+    assert cluster.sweep().workloads["production/centroids"].recorded == ""
 
 
 # --- the numbers ------------------------------------------------------------------------------------------
