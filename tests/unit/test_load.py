@@ -357,6 +357,14 @@ def test_a_gate_of_named_models_may_not_leave_one_out() -> None:
     assert list(loosenings(one, both)) == []
 
 
+def test_a_gate_of_all_models_may_not_leave_out_those_that_record_nothing() -> None:
+    every, some = (PARENT.model_copy(update={"when": When(recorded=recorded)}) for recorded in (False, True))
+    assert [found.what for found in loosenings(every, some)] == [
+        "leaves out models that record no requests, to which its parent applies"
+    ]
+    assert list(loosenings(some, every)) == []
+
+
 def test_before_a_champion_a_baseline_asks_more_than_a_threshold_alone() -> None:
     alone, baseline = (PARENT.model_copy(update={"on_no_champion": how}) for how in ("absolute", "baseline"))
     assert list(loosenings(alone, baseline)) == []
