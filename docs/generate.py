@@ -269,6 +269,7 @@ def shipped_gates() -> str:
         for gate in policy.gates:
             alone = gate.on_no_champion if gate.versus and gate.versus.ref == "champion" else ""
             whom = ", ".join(gate.when.models or gate.when.tasks) or "all"
+            whom += " that record requests" if gate.when.recorded else ""
             rows.append(
                 f"| {path.stem}{extends} | {gate.name} | {whom} "
                 f"| `{gate.metric}` | {cell(asks(gate))} | {alone} "

@@ -275,7 +275,7 @@ def evidence(draw: DrawFn, desired: DesiredState, model: str, version: str, cham
     subject = Subject(environment=draw(st.sampled_from(sorted(desired.environments))), model=model)
     environment = desired.environments[subject.environment]
     pin = Pin(registry="default", name=model, version=version, digest=digest_of_version(version))
-    case = case_of(desired, model, pin, desired.platform.images.server, None)
+    case = case_of(desired, subject, pin, desired.platform.images.server, None)
     case = case._replace(champion=champion)
     measurement = draw(st.sampled_from(measurements(desired.policies[environment.policy], case) or ("parity",)))
     name = {"evaluate": "accuracy", "parity": "agreement"}[measurement]
@@ -334,7 +334,7 @@ def runs(draw: DrawFn, desired: DesiredState, model: str) -> tuple[WorkflowRun, 
     keys = [("train", desired.training_key(model) or "0" * 12)]
     for number in VERSIONS:
         pin = Pin(registry="default", name=model, version=number, digest=digest_of_version(number))
-        case = case_of(desired, model, pin, desired.platform.images.server, None)
+        case = case_of(desired, Subject(model=model), pin, desired.platform.images.server, None)
         keys += [(measurement, case.key(measurement)) for measurement in CATALOGUE]
     found = []
     for kind, key in keys:

@@ -29,7 +29,7 @@ from reconciler.core.base import (
 from reconciler.core.digests import digest_of
 from reconciler.core.platform import Platform
 from reconciler.core.search import Scalar, Search
-from reconciler.core.serving import RendererName, Runtime, Serving, ServingSnapshot
+from reconciler.core.serving import Record, RendererName, Runtime, Serving, ServingSnapshot
 
 # --- Environment ------------------------------------------------------------------------------------------
 
@@ -333,6 +333,12 @@ class Training(Frozen):
         return min(self.search.parallelism, self.search.number) if self.search else None
 
 
+class Monitoring(Frozen):
+    record: Record | None = Field(
+        default=None, description="Without one, servers record nothing of the requests."
+    )
+
+
 class Model(Document):
     """One model: where its data, code and versions are, how it trains, serves, and where it may go."""
 
@@ -347,7 +353,7 @@ class Model(Document):
         default_factory=dict, description="Metric values that the team promised never to fall below."
     )
     serving: Serving | Literal["none"] = Serving()
-    monitoring: Later = None
+    monitoring: Monitoring = Monitoring()
     environments: tuple[Name, ...]
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(default=0, description="Higher goes first.")
 
@@ -357,13 +363,20 @@ class Model(Document):
             raise ValueError("trains by workflow and so needs data.train")
         return self
 
+    @model_validator(mode="after")
+    def _recordable(self) -> Self:
+        if self.monitoring.record is not None and self.serving == "none":
+            raise ValueError("has monitoring.record, and serving: none answers no requests")
+        return self
+
     def serving_in(
         self, environment: str, runtime: Runtime, renderer: RendererName | None = None
     ) -> ServingSnapshot | Literal["none"]:
         """How a version serves there now, by the environment's renderer unless another one is named."""
         if isinstance(self.serving, str):
             return "none"
-        return self.serving.resolve(environment, runtime, renderer or runtime.renderer)
+        snapshot = self.serving.resolve(environment, runtime, renderer or runtime.renderer)
+        return snapshot.model_copy(update={"record": self.monitoring.record})
 
 
 # --- Release ----------------------------------------------------------------------------------------------
@@ -512,6 +525,9 @@ class When(Frozen):
     tasks: tuple[Task, ...] = ()
     changes: tuple[Literal["version", "serving"], ...] = Field(
         default=(), description="`version`: another model; `serving`: the same model, served differently."
+    )
+    recorded: bool = Field(
+        default=False, description="Only models whose requests are recorded (`monitoring.record`)."
     )
 
     def meant(self, model: str, task: Task) -> bool:

@@ -24,7 +24,7 @@ class Estimate(Frozen):
     there is no interval. ``confidence`` is the interval's level, as in 0.95.
     """
 
-    value: float | None
+    value: float | None = None
     n: Annotated[int, Field(ge=0)]
     low: float | None = None
     high: float | None = None
@@ -143,6 +143,8 @@ CATALOGUE: dict[str, Measurement] = {
     ),
     # the same raw rows through the real server: do they give the predictions that were evaluated?
     "parity": Measurement("measure-parity-v1", "1", ("candidate", "data", "target", "server")),
+    # the candidate's training rows against the requests that the environment's present release recorded
+    "drift": Measurement("measure-drift-v1", "1", ("candidate", "traffic", "environment")),
 }
 
 

@@ -322,6 +322,7 @@ class Workload(Frozen):
     )
     serving: str = Field(default="", description="Release digest that answers requests now.")
     endpoint: str = ""
+    recorded: str = Field(default="", description="Where a measuring step asks for recorded requests.")
     objects: tuple[str, ...] = Field(default=(), description="KIND/NAME of every object of ours.")
     drifted: tuple[str, ...] = ()
     drifted_since: Instant | None = Field(default=None, description="As far as the cluster tells.")

@@ -132,3 +132,6 @@ def _when(parent: When, child: When) -> Iterator[Loosening]:
             names = ", ".join(sorted(left_out))
             what = f"leaves out {field} {names}, to which its parent applies"
             yield Loosening(("when", field), what, "apply it there too")
+    if child.recorded and not parent.recorded:
+        what = "leaves out models that record no requests, to which its parent applies"
+        yield Loosening(("when", "recorded"), what, "apply it there too")

@@ -122,6 +122,24 @@ class Canary(Frozen):
         return self
 
 
+READS_RECORDED = {"trueup.dev/reads": "recorded"}
+"""Label of the pods of a measuring step that asks servers for what they recorded."""
+MEASURES = {"trueup.dev/measures": "true"}
+"""Label of the namespace where such steps run; whoever may label namespaces decides which that is."""
+
+
+class Record(Frozen):
+    """A sample of the rows that are answered, kept by each server in its memory for measuring steps to ask for.
+
+    Requests may hold personal data, so nothing is recorded unless a model asks for it (docs/monitoring.md).
+    """
+
+    sample: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="Share of the rows.")
+    rows: Annotated[int, Field(ge=100, le=100_000)] = Field(
+        default=20_000, description="Of each server, the newest."
+    )
+
+
 class AnalysisSnapshot(Analysis):
     prometheus: Address
 
@@ -142,6 +160,7 @@ class ServingSnapshot(Frozen):
     resources: Resources = Resources()
     autoscaling: Autoscaling | None = Field(default=None, description="Then `replicas` is its minimum.")
     canary: CanarySnapshot | None = None
+    record: Record | None = None
 
 
 class ServingOverride(Frozen):

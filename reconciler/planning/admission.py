@@ -354,7 +354,7 @@ class _Pin:
 
     def _case(self) -> Case:
         champion = self.view.champion(self.subject)
-        return case_of(self.base, self.subject.model, self.new.pin, self.new.image, champion)
+        return case_of(self.base, self.subject, self.new.pin, self.new.image, champion)
 
     def _way(self, version: ModelVersion) -> Iterator[Objection]:
         """A version comes from our training, by request, or was verified in the environments before."""

@@ -34,7 +34,7 @@ HOLDS: dict[str, Meaning] = {
     "not-trained": Meaning("No version of the training that main describes exists yet."),
     "external-version-missing": Meaning("The alias that requests an external version names none.", person=True),
     "measuring": Meaning("A measurement that a gate needs is under way."),
-    "measurement-failed": Meaning("Every attempt at a measurement failed.", person=True),
+    "measurement-failed": Meaning("Every attempt at a measurement failed, or it cannot be made.", person=True),
     # who may go where
     "upstream-not-verified": Meaning("The environments it promotes from have not verified one version."),
     "version-missing": Meaning("The version that should be here is not in this registry.", person=True),

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from reconciler.core.base import Instant, format_duration, format_instant
+from reconciler.core.base import Instant, Subject, format_duration, format_instant
 from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.digests import evidence_key
 from reconciler.core.documents import Gate, Pin, Task, VerifiedPin, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import Bound, GateVerdict
+from reconciler.core.serving import ServingSnapshot
 from reconciler.planning.view import Change
 
 JUDGE = "1"
 """Version of this function. It is part of every inputs digest, so a changed judge asks for new approvals."""
 
 NO_CHAMPION = "none"
+NO_TRAFFIC = "none"
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -35,7 +37,11 @@ Inputs = Mapping[str, str | tuple[str, ...]]
 
 
 class Case(NamedTuple):
-    """What is judged: the candidate, against whom, on which data. ``champion`` is a digest or ``none``."""
+    """What is judged: the candidate, against whom, on which data.
+
+    ``champion`` is a digest or ``none``. ``traffic`` is the release that serves and records its requests in
+    ``environment``, or ``none``; ``records``: whether the model wants them recorded.
+    """
 
     model: str
     candidate: str
@@ -47,6 +53,9 @@ class Case(NamedTuple):
     server: str
     change: Change
     baselines: Mapping[str, float]
+    environment: str
+    traffic: str
+    records: bool
 
     def inputs(self, measurement: str) -> Inputs:
         """Exactly the inputs that the catalogue declares for this measurement."""
@@ -58,6 +67,8 @@ class Case(NamedTuple):
             "slices": self.slices,
             "task": self.task,
             "server": self.server,
+            "environment": self.environment,
+            "traffic": self.traffic,
         }
         return {name: known[name] for name in CATALOGUE[measurement].inputs}
 
@@ -67,25 +78,33 @@ class Case(NamedTuple):
     def asked_by(self, gate: Gate) -> bool:
         """Whether a gate applies to this candidate at all."""
         when = gate.when
-        return when.meant(self.model, self.task) and (not when.changes or self.change in when.changes)
+        return (
+            when.meant(self.model, self.task)
+            and (not when.changes or self.change in when.changes)
+            and (not when.recorded or self.records)
+        )
+
+    def possible(self, measurement: str) -> bool:
+        """Whether there is anything to measure: without recorded requests, some have nothing to ask."""
+        return self.traffic != NO_TRAFFIC or "traffic" not in CATALOGUE[measurement].inputs
 
 
 def case_of(
     desired: DesiredState,
-    model_name: str,
+    subject: Subject,
     pin: Pin,
     image: str,
     champion: VerifiedPin | None,
 ) -> Case:
-    """What a pin is judged as: always by the model, data and champion of ``desired``.
+    """What a pin is judged as: always by the model, data, champion and traffic of ``desired``.
 
     Only the champion's own model, served differently, is a change of serving alone: a model that is pinned and
     was never verified has yet to prove everything.
     """
-    source = desired.models[model_name]
+    source = desired.models[subject.model]
     model = source.model
     return Case(
-        model=model_name,
+        model=subject.model,
         candidate=pin.digest,
         champion=champion.digest if champion else NO_CHAMPION,
         data=source.evaluation_md5,
@@ -95,12 +114,25 @@ def case_of(
         server=image,
         change="serving" if champion is not None and champion.digest == pin.digest else "version",
         baselines=model.baselines,
+        environment=subject.environment,
+        traffic=_traffic(desired, subject, champion),
+        records=model.monitoring.record is not None,
     )
 
 
+def _traffic(desired: DesiredState, subject: Subject, champion: VerifiedPin | None) -> str:
+    """The pinned release, where it is verified and records: what servers recorded ends with their release."""
+    release = desired.releases.get(str(subject))
+    serves = release is not None and champion is not None and release.digest == champion.release
+    if release is None or not serves or not isinstance(release.serving, ServingSnapshot):
+        return NO_TRAFFIC
+    return release.digest if release.serving.record else NO_TRAFFIC
+
+
 def measurements(policy: Policy, case: Case) -> tuple[str, ...]:
-    """The measurements that the applicable gates need, sorted."""
-    return tuple(sorted({measurement_of(gate) for gate in policy.gates if case.asked_by(gate)}))
+    """The measurements that the applicable gates need and that can be made, sorted."""
+    needed = {measurement_of(gate) for gate in policy.gates if case.asked_by(gate)}
+    return tuple(sorted(filter(case.possible, needed)))
 
 
 def measurement_of(gate: Gate) -> str:
@@ -150,6 +182,11 @@ class _Missing(Exception):  # noqa: N818 - control flow inside this file: no val
 
 def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> GateVerdict:
     asked = _asked(gate, case)
+    if not case.possible(measurement_of(gate)):
+        first = case.champion == NO_CHAMPION
+        how = gate.on_no_champion if first and gate.on_no_champion in ("review", "block") else gate.on_missing
+        why = "no champion, and so no requests" if first else "the champion's release records no requests"
+        return GateVerdict(gate=gate.name, metric=gate.metric, verdict=how, why=why, asked=asked)
     try:
         document = _usable(gate, evidence, case, at)
         answers = [_answer(gate, where, scores, case, asked) for where, scores in _scores(gate, document)]
@@ -191,7 +228,9 @@ def _scores(gate: Gate, document: Evidence) -> Iterator[tuple[str, Scores]]:
     for column in gate.slices:
         values = metric.slices.get(column)
         if not values:
-            raise _Missing(f"{name} was not measured by {column}")
+            whole = metric.overall.candidate
+            because = f": {whole.note}" if whole.note and not whole.usable else ""
+            raise _Missing(f"{name} was not measured by {column}{because}")
         for value, scores in sorted(values.items()):
             yield f"{column}={value}", scores
 

@@ -38,7 +38,7 @@ def marks_wanted(view: View, subject: Subject, wanted: Candidate) -> dict[str, M
     """Measurement -> mark, for the evidence of this candidate that is there; what ``look`` must read."""
     assert wanted.change is not None
     champion = view.champion(subject)
-    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion)
+    case = case_of(view.desired, subject, wanted.pin, wanted.image, champion)
     found = {}
     for measurement in measurements(view.policy(subject), case):
         mark = wanted.version.mark(measurement, case.key(measurement))
@@ -51,7 +51,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
     """Reads what there is, marks what has succeeded, submits what is missing or stale."""
     assert wanted.change is not None
     champion, policy = view.champion(subject), view.policy(subject)
-    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, champion)
+    case = case_of(view.desired, subject, wanted.pin, wanted.image, champion)
     evidence: dict[str, Evidence] = {}
     sources: dict[str, str] = {}
     decision, complete = NOTHING, True
@@ -157,7 +157,9 @@ def _measure(
         else f"attempt {number}: {why}"
     )
     step = submit_measurement(view, subject, wanted, champion, case, measurement, number, reason)
-    return (wait(step) if isinstance(step, Hold) else act(step)), True
+    if isinstance(step, Hold):
+        return wait(step), step.code != "measurement-failed"
+    return act(step), True
 
 
 def submit_measurement(
@@ -170,18 +172,26 @@ def submit_measurement(
     number: int,
     reason: str,
 ) -> SubmitWorkflow | Hold:
-    """One attempt at a measurement of a candidate."""
-    inputs = canonical_json(case.inputs(measurement))
-    source = view.desired.models[subject.model]
+    """One attempt at a measurement of a candidate; a Hold where there is nobody to ask."""
+    declared, pointer = CATALOGUE[measurement].inputs, view.model(subject).data.evaluation.pointer
     parameters = {
         "registered-name": wanted.pin.name,
         "key": case.key(measurement),
-        "inputs": inputs,
+        "inputs": canonical_json(case.inputs(measurement)),
         "candidate-version": wanted.pin.version,
-        "evaluation-pointer": f"models/{subject.model}/{source.model.data.evaluation.pointer}",
     }
-    if "champion" in CATALOGUE[measurement].inputs:
+    if "data" in declared:
+        parameters["evaluation-pointer"] = f"models/{subject.model}/{pointer}"
+    if "champion" in declared:
         parameters["champion-version"] = champion.version if champion else ""
+    if "traffic" in declared:
+        workload = view.workload(subject)
+        if isinstance(workload, Gap):
+            return unanswered(subject, workload)
+        if workload is None or not workload.recorded:
+            said = f"{measurement}: nothing in {subject.environment} answers for the requests it recorded"
+            return hold("measurement-failed", subject, said)
+        parameters["recorded"] = workload.recorded
     return submission(
         view,
         subject,

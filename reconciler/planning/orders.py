@@ -127,7 +127,7 @@ def _tried(view: View, model: str) -> Iterator[Training | Measurement]:
         wanted, champion = candidate(view, here), view.champion(here)
         if isinstance(wanted, Hold) or wanted.change is None:
             continue
-        case = case_of(desired, model, wanted.pin, wanted.image, champion)
+        case = case_of(desired, here, wanted.pin, wanted.image, champion)
         for name in measurements(view.policy(here), case):
             tried = _answered(attempts(view, name, model, case.key(name), limits.measure))
             if tried.last is not None:

@@ -126,6 +126,6 @@ def _measurements(view: View, model: str) -> set[tuple[str, str]] | None:
             if wanted.code in UNKNOWN:
                 return None
         elif wanted.change is not None:
-            case = case_of(view.desired, model, wanted.pin, wanted.image, view.champion(here))
+            case = case_of(view.desired, here, wanted.pin, wanted.image, view.champion(here))
             asked |= {(each, case.key(each)) for each in measurements(view.policy(here), case)}
     return asked

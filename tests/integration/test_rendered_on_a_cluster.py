@@ -88,6 +88,28 @@ def test_the_shipped_rights_are_enough_and_end_there(
                 cluster.kubectl(*command)
 
 
+@pytest.mark.parametrize("variant", ["rolling, recorded", "canary, recorded"])
+def test_where_servers_are_asked_for_what_they_recorded(
+    cluster: Cluster, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reconciler.adapters.kubernetes.client import connect
+    from reconciler.adapters.kubernetes.cluster import KubernetesCluster
+    from tests.servers.cluster import until
+
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    with cluster.namespace() as namespace:
+        ours = KubernetesCluster(connect(), (namespace,))
+        files = render("staging", environment(namespace=namespace), "digits", release(**VARIANTS[variant]))
+        applied = {"environment": "staging", "model": "digits", "namespace": namespace, "manifests": files}
+        assert ours.apply(**applied)
+        until(lambda: ours.sweep().workloads["staging/digits"].health == "Healthy")
+        found = ours.sweep().workloads["staging/digits"]
+        assert found.recorded == f"http://digits-recorded.{namespace}.svc:8081"
+        assert found.endpoint == f"http://digits.{namespace}.svc"
+        assert found.drifted == ()
+        assert not ours.apply(**applied)
+
+
 # --- a canary, judged -------------------------------------------------------------------------------------
 
 

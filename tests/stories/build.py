@@ -152,7 +152,7 @@ class Story:
         """What a version is measured as, against another version or none."""
         pin, image = self.pin(model, version), self.written.platform.images.server
         against = digest_of_version(champion) if champion else NO_CHAMPION
-        return case_of(self.written, model, pin, image, None)._replace(champion=against)
+        return case_of(self.written, Subject(model=model), pin, image, None)._replace(champion=against)
 
     def _registered(self, model: str) -> RegisteredModel:
         versions = self.case["versions"][model]
@@ -172,6 +172,7 @@ class Story:
         trained: str = "by main",
         digest: str = "",
         evaluated: Iterable[dict[str, Any]] = (),
+        drifted: Iterable[dict[str, Any]] = (),
         verified: Mapping[str, str] | None = None,
         moved: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -191,6 +192,8 @@ class Story:
             known |= {TAG_KEY: key, TAG_INPUTS: canonical_json(inputs)}
         for given in evaluated:
             known |= self._evaluated(model, number, **given)
+        for given in drifted:
+            known |= self._drifted(model, number, **given)
         for environment, at in (verified or {}).items():
             release = self._release_digest(Subject(environment=environment, model=model), number)
             known[verified_tag(environment)] = str(VerifiedMark(release=release, at=instant(at)))
@@ -259,6 +262,41 @@ class Story:
         else:
             self.evidence[str(mark)] = document
         return {evidence_tag("evaluate", document.key): str(mark)} if marked else {}
+
+    def _drifted(
+        self,
+        model: str,
+        version: object,
+        *,
+        environment: str,
+        of: object,
+        at: str,
+        n: int,
+        psi: Mapping[str, float] | None = None,
+        note: str = "",
+    ) -> dict[str, str]:
+        """One run of `drift`: ``psi`` by feature, of what version ``of`` recorded in ``environment``."""
+        subject = Subject(environment=environment, model=model)
+        traffic = self._release_digest(subject, of)
+        case = self.judged(model, version)._replace(environment=environment, traffic=traffic)
+        values = {name: Scores(candidate=Estimate(value=value, n=n)) for name, value in (psi or {}).items()}
+        worst = max((psi or {}).values(), default=None)
+        document = Evidence(
+            measurement="drift",
+            recipe=CATALOGUE["drift"].recipe,
+            key=case.key("drift"),
+            inputs=dict(case.inputs("drift")),
+            at=instant(at),
+            metrics={
+                "psi-max": Metric(
+                    overall=Scores(candidate=Estimate(value=worst, n=n, note=note)),
+                    slices={"feature": values} if values else {},
+                )
+            },
+        )
+        mark = Mark(uri=f"runs:/drift-{model}-{version}-{environment}/evidence.json", sha256=document.digest)
+        self.evidence[str(mark)] = document
+        return {evidence_tag("drift", document.key): str(mark)}
 
     def _registry(self, at: datetime) -> RegistrySweep:
         """What the registry said at ``at``: marks of verification that are younger were not there yet."""
@@ -357,7 +395,7 @@ class Story:
         registered = view.registered("default", model.registered_name)
         assert not isinstance(registered, Gap)
         found = registered.version(pin.version)
-        case = case_of(self.written, subject.model, pin, image, champion)
+        case = case_of(self.written, subject, pin, image, champion)
         mark = found.mark("evaluate", case.key("evaluate")) if found else None
         document = self.evidence.get(str(mark))
         bundle = EvidenceBundle(
@@ -519,6 +557,7 @@ class Story:
         version: object = None,
         drifted: Iterable[str] = (),
         drifted_since: str = "",
+        recorded: str = "",
     ) -> Workload:
         """What runs of a subject: the pin, or with ``version`` another one."""
         subject, release = subject_of(key), self.main.releases.get(key)
@@ -535,6 +574,7 @@ class Story:
             since=instant(since),
             message=message,
             serving=digest if health == "Healthy" else "",
+            recorded=recorded,
             objects=(f"Deployment/{subject.model}", f"Service/{subject.model}"),
             drifted=tuple(drifted),
             drifted_since=instant(drifted_since) if drifted_since else None,

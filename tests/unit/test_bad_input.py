@@ -914,6 +914,21 @@ CASES = [
         PRODUCTION_ALL,
     ),
     Case(
+        "a recording of more than everything, and a field that is nearly one",
+        {DIGITS: model("digits") + "monitoring: {record: {sample: 1.5, row: 100}}\n"},
+        [
+            f"{DIGITS}:16: has the unknown field monitoring.record.row. hint: did you mean rows?",
+            f"{DIGITS}:16: monitoring.record.sample must be at most 1.0, not 1.5",
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "a recording of a model that does not serve",
+        {DIGITS: model("digits") + "serving: none\nmonitoring: {record: {}}\n"},
+        [f"{DIGITS}:1: has monitoring.record, and serving: none answers no requests"],
+        DIGITS_ALL,
+    ),
+    Case(
         "a gate for a model that is nearly one",
         {STRICT: Edit("threshold: 0.9\n", "threshold: 0.9\n    when: {models: [digist]}\n")},
         [

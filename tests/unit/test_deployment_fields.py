@@ -126,6 +126,39 @@ def read_with(level: str, field: str) -> Applied:
     return read(manifests)
 
 
+def with_recording() -> dict[str, Any]:
+    """The manifests of a server that records, with the second Service under a name of its own."""
+    manifests = copy.deepcopy(MANIFESTS)
+    at(manifests, f"{POD} containers 0")["ports"].append({"name": "recorded", "containerPort": 8081})
+    service = copy.deepcopy(MANIFESTS["Service"])
+    service["metadata"]["name"] = "digits-recorded"
+    service["spec"]["ports"] = [{"port": 8081, "targetPort": "recorded"}]
+    return manifests | {"service-recorded": service}
+
+
+def test_a_port_for_what_was_recorded_and_its_service() -> None:
+    applied = read(with_recording())
+    assert applied.pod["recorded"] is True
+    assert applied.objects == ["Deployment/digits", "Service/digits", "Service/digits-recorded"]
+    assert read(MANIFESTS).pod["recorded"] is False
+
+
+def test_another_second_port_is_refused_and_so_is_a_service_of_no_port() -> None:
+    manifests = with_recording()
+    at(manifests, f"{POD} containers 0 ports 1")["name"] = "admin"
+    with pytest.raises(Terminal, match="one port is mapped here") as refusal:
+        read(manifests)
+    assert refusal.value.where.endswith("ports")
+    manifests = with_recording()
+    at(manifests, "service-recorded spec ports 0")["targetPort"] = "admin"
+    with pytest.raises(Terminal, match="is no port of the container"):
+        read(manifests)
+    manifests = with_recording()
+    at(manifests, f"{POD} containers 0 startupProbe httpGet")["port"] = "recorded"
+    with pytest.raises(Terminal, match="is not the container's port"):
+        read(manifests)
+
+
 def entries(table: dict[str, str]) -> list[tuple[str, str]]:
     return [(level, field) for level, fields in table.items() for field in fields.split()]
 

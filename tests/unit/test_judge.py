@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from reconciler.core.desired import Policy
 from reconciler.core.documents import Gate, Versus, Waiver, When
-from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores, parse_evidence
 from reconciler.core.plan import GateVerdict
-from reconciler.planning.judge import NO_CHAMPION, Case, judge, max_age, measurements
+from reconciler.planning.judge import NO_CHAMPION, NO_TRAFFIC, Case, judge, max_age, measurements
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CANDIDATE, CHAMPION, OTHER = (f"sha256:{digit * 64}" for digit in "219")
@@ -29,8 +29,24 @@ CASE = Case(
     server="server@sha256:" + "0" * 64,
     change="version",
     baselines={"accuracy": 0.93},
+    environment="production",
+    traffic=f"sha256:{'4' * 64}",
+    records=True,
 )
 FIRST = CASE._replace(champion=NO_CHAMPION)
+
+
+DRIFT = Gate(
+    name="drift",
+    metric="drift.psi-max",
+    op="<=",
+    threshold=0.2,
+    slices=("feature",),
+    min_samples=1000,
+    when=When(recorded=True),
+    on_fail="review",
+    on_missing="review",
+)
 
 
 def gate(**fields: Any) -> Gate:
@@ -486,3 +502,86 @@ def test_what_is_asked_is_told_in_the_metric_s_units(
         (pytest.approx(at), good, of) for at, good, of in bounds
     ]
     assert said.paired is paired_interval
+
+
+# --- drift ------------------------------------------------------------------------------------------------
+
+
+def of_drift(psi: dict[str, float | None], n: int = 5000, note: str = "", case: Case = CASE) -> Evidence:
+    whole = max((value for value in psi.values() if value is not None), default=None)
+    slices = {name: Scores(candidate=Estimate(value=value, n=n)) for name, value in psi.items()}
+    return Evidence(
+        measurement="drift",
+        recipe=CATALOGUE["drift"].recipe,
+        key=case.key("drift"),
+        inputs=dict(case.inputs("drift")),
+        at=AT,
+        metrics={
+            "psi-max": Metric(
+                overall=Scores(candidate=Estimate(value=whole, n=n, note=note)),
+                slices={"feature": slices} if slices else {},
+            )
+        },
+    )
+
+
+def asked(document: Evidence | None, case: Case = CASE, **fields: Any) -> Any:
+    found = {"drift": document} if document else {}
+    policy = Policy(name="p", gates=(DRIFT.model_copy(update=fields),))
+    (verdict,) = judge(policy, found, case, AT)
+    return verdict
+
+
+def test_the_feature_that_drifted_most_is_named_with_its_value_and_rows() -> None:
+    verdict = asked(of_drift({"hour": 0.21, "temperature": 0.314, "carrier": 0.01}))
+    assert (verdict.verdict, verdict.slice) == ("review", "feature=temperature")
+    assert (verdict.value, verdict.n) == (0.314, 5000)
+    assert verdict.why == "feature=temperature: not 0.314 <= 0.2"
+    assert asked(of_drift({"hour": 0.2, "carrier": 0.01})).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (None, "there is no evidence of drift"),
+        (of_drift({"hour": 0.01}, n=999), "rests on 999 samples, fewer than 1000"),
+        (of_drift({}, n=37, note="37 rows recorded"), "was not measured by feature: 37 rows recorded"),
+        (of_drift({"hour": None}), "is not a finite number"),
+    ],
+)
+def test_what_was_not_measured_never_passes(document: Evidence | None, said: str) -> None:
+    for how in ("review", "block"):
+        verdict = asked(document, on_missing=how)
+        assert verdict.verdict == how
+        assert said in verdict.why
+
+
+def test_requests_of_another_release_or_environment_are_no_answer() -> None:
+    for field in ("traffic", "environment"):
+        other = of_drift({"hour": 0.01}, case=CASE._replace(**{field: "sha256:" + "8" * 64}))
+        assert asked(other).verdict == "review"
+
+
+def test_where_nothing_is_recorded_nothing_is_measured_and_the_gate_says_why() -> None:
+    policy = Policy(name="p", gates=(DRIFT,))
+    silent = CASE._replace(traffic=NO_TRAFFIC)
+    assert measurements(policy, CASE) == ("drift",)
+    assert measurements(policy, silent) == ()
+    verdict = asked(None, silent, on_missing="block")
+    assert (verdict.verdict, verdict.why) == ("block", "the champion's release records no requests")
+    first = silent._replace(champion=NO_CHAMPION)
+    for how, wanted in (("review", "review"), ("block", "block"), ("absolute", "block")):
+        verdict = asked(None, first, on_missing="block", on_no_champion=how)
+        assert (verdict.verdict, verdict.why) == (wanted, "no champion, and so no requests")
+
+
+def test_a_model_that_records_nothing_is_not_asked() -> None:
+    quiet = CASE._replace(records=False, traffic=NO_TRAFFIC)
+    policy = Policy(name="p", gates=(DRIFT,))
+    assert judge(policy, {}, quiet, AT) == ()
+    assert measurements(policy, quiet) == ()
+
+
+def test_evidence_without_a_value_survives_its_file() -> None:
+    document = of_drift({"hour": None}, n=0, note="nothing recorded")
+    assert parse_evidence(document.to_bytes(), where="evidence") == document

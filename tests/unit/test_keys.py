@@ -21,6 +21,7 @@ from reconciler.core.documents import (
     Environment,
     External,
     Model,
+    Monitoring,
     Pin,
     Rejected,
     Release,
@@ -30,7 +31,7 @@ from reconciler.core.documents import (
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.platform import Platform
 from reconciler.core.search import Dimension, Halving, Objective, Search
-from reconciler.core.serving import Serving, ServingSnapshot
+from reconciler.core.serving import Record, Serving, ServingSnapshot
 from reconciler.planning.judge import Case, case_of
 from tests.stories.build import HERE, Story, digest_of_version, instant
 
@@ -87,7 +88,7 @@ def training_key(state: DesiredState) -> str | None:
 def evidence_keys(state: DesiredState, **case: Any) -> dict[str, str]:
     """Measurement -> key, of version 1 against version 2."""
     pin, image = STORY.pin("digits", 1), state.platform.images.server
-    found: Case = case_of(state, "digits", pin, image, CHAMPION)._replace(**case)
+    found: Case = case_of(state, STAGING, pin, image, CHAMPION)._replace(**case)
     return {measurement: found.key(measurement) for measurement in CATALOGUE}
 
 
@@ -115,7 +116,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "training.search": (SEARCH, "training"),
     "baselines": ({"accuracy": 0.9}, ""),
     "serving": (Serving(replicas=7), ""),
-    "monitoring": (None, ""),
+    "monitoring": (Monitoring(record=Record()), ""),
     "environments": (("production",), ""),
     "priority": (9, ""),
 }
@@ -239,6 +240,9 @@ CASE_FIELDS: dict[str, Any] = {
     "server": "other",
     "change": "serving",
     "baselines": {"accuracy": 0.1},
+    "environment": "production",
+    "traffic": digest_of_version(9),
+    "records": True,
 }
 
 

@@ -105,6 +105,7 @@ def test_each_shipped_policy_tightens_the_one_before(shipped: Path) -> None:
     for gate in ("accuracy", "auc", "r2"):
         drops = [policies[name][gate].versus.max_drop for name in ("dev", "staging", "production")]  # type: ignore[union-attr]
         assert drops == [0.1, 0.05, 0]
+    assert policies["production"]["drift"].when.recorded
     assert policies["production"]["parity"] == policies["dev"]["parity"]
     assert policies["staging"]["not-worse"].on_no_champion == "baseline"
     assert policies["production"]["not-worse"].on_no_champion == "review"
@@ -354,6 +355,14 @@ def test_a_gate_of_named_models_may_not_leave_one_out() -> None:
         "leaves out models b, to which its parent applies"
     ]
     assert list(loosenings(one, both)) == []
+
+
+def test_a_gate_of_all_models_may_not_leave_out_those_that_record_nothing() -> None:
+    every, some = (PARENT.model_copy(update={"when": When(recorded=recorded)}) for recorded in (False, True))
+    assert [found.what for found in loosenings(every, some)] == [
+        "leaves out models that record no requests, to which its parent applies"
+    ]
+    assert list(loosenings(some, every)) == []
 
 
 def test_before_a_champion_a_baseline_asks_more_than_a_threshold_alone() -> None:

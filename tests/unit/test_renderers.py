@@ -89,10 +89,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rolling": {},
     "rolling, one": {"serving": {"replicas": 1}},
     "rolling, scaled": {"serving": SCALED},
+    "rolling, recorded": {"serving": {"record": {"sample": 0.25, "rows": 5000}}},
     "rollout, rolling": {"renderer": "rollout/v1"},
     "canary": canary(),
     "canary, scaled": canary(**SCALED),
     "canary, no analysis": canary(canary={"steps": [{"weight": 10}]}),
+    "canary, recorded": canary(record={}),
     "canary, istio": canary(canary=CANARY["serving"]["canary"] | {"istio": True}),
 }
 """Every branch of the renderers, by name."""
@@ -320,6 +322,61 @@ def test_an_autoscaler_owns_the_number_of_pods(variant: str) -> None:
     assert (target["apiVersion"], target["name"]) == (workload["apiVersion"], workload["metadata"]["name"])
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 9)
     assert "replicas" not in workload["spec"]
+
+
+# --- recorded requests ------------------------------------------------------------------------------------
+
+
+def test_without_a_recording_nothing_is_said_of_one() -> None:
+    """The bytes that were rendered before there were recordings; a Release of then has this digest."""
+    files = render("staging", environment(), "digits", release())
+    assert "record" not in "".join(files.values()).lower()
+    assert rendered_digest(files).startswith("sha256:37de518ea96eac9f")
+    assert release().digest.startswith("sha256:3dd5cf23e90d6988")
+
+
+@pytest.mark.parametrize(
+    ("variant", "workload"), [("rolling, recorded", "deployment"), ("canary, recorded", "rollout")]
+)
+def test_a_recording_has_a_port_that_measuring_steps_alone_reach(variant: str, workload: str) -> None:
+    objects = rendered(**VARIANTS[variant])
+    pod = objects[f"{workload}.yaml"]["spec"]["template"]
+    container = pod["spec"]["containers"][0]
+    env = {item["name"]: item.get("value") for item in container["env"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": 8080, "recorded": 8081}
+    assert env["RECORDED_PORT"] == "8081"
+    assert env["TRUEUP_RELEASE"] == objects[f"{workload}.yaml"]["metadata"]["annotations"][ANNOTATION_RELEASE]
+    service = objects["service-recorded.yaml"]
+    assert service["metadata"]["name"] == "digits-recorded"
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["recorded"]
+    assert [port["name"] for port in objects["service.yaml"]["spec"]["ports"]] == ["http"]
+    everybody, measuring = objects["networkpolicy.yaml"]["spec"]["ingress"]
+    assert everybody == {"ports": [{"port": "http", "protocol": "TCP"}]}
+    assert measuring["ports"] == [{"port": "recorded", "protocol": "TCP"}]
+    (only,) = measuring["from"]
+    assert only == {
+        "namespaceSelector": {"matchLabels": {"trueup.dev/measures": "true"}},
+        "podSelector": {"matchLabels": {"trueup.dev/reads": "recorded"}},
+    }
+
+
+def test_the_server_is_told_how_much_to_record() -> None:
+    """By the names that the server reads."""
+    from workflows.server.main import settings as read_settings
+
+    container = rendered(**VARIANTS["rolling, recorded"])["deployment.yaml"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    env = {item["name"]: item["value"] for item in container["env"] if "value" in item}
+    record = read_settings(env).record
+    assert record is not None
+    assert (record.sample, record.rows, record.port) == (0.25, 5000, 8081)
+    assert record.release == env["TRUEUP_RELEASE"]
+    plain = {name: value for name, value in env.items() if not name.startswith("TRUEUP_RECORD")}
+    assert read_settings(plain).record is None
 
 
 # --- the canary -------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
         name, template = parameter.values
         variables = template["container"].get("env") or []
         assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
-        assert bool(variables) == (template["name"] in ("register", "evaluate", "parity")), name
+        assert bool(variables) == (template["name"] in ("register", "evaluate", "parity", "drift")), name
     for document in TEMPLATES.values():
         declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}
         assert not {name for name in declared if re.search("token|password|secret|uri", name)}

@@ -18,6 +18,7 @@ from reconciler.core.progress import latest_progress
 from workflows.steps import train
 from workflows.steps.checkpoint import Checkpoint
 from workflows.steps.metrics import METRICS
+from workflows.steps.reference import read_reference
 
 
 @pytest.fixture
@@ -60,6 +61,30 @@ def test_model_has_signature_example_requirements_and_no_pickle(trained) -> None
 
 def test_it_knows_every_task_of_a_model() -> None:
     assert train.TASKS == tuple(METRICS) == get_args(Task)
+
+
+def test_the_model_carries_its_training_rows_and_predictions_as_counts(trained, rows) -> None:
+    made = read_reference(trained["centroids"] / "model")
+    raw = pd.read_csv(rows["train"] / "train.csv")
+    assert made is not None
+    assert list(made.features) == [f"pixel_{i:02d}" for i in range(64)]  # not the target, not the slice
+    assert made.rows == len(raw)
+    assert made.prediction is not None
+    assert made.prediction.kind == "texts"
+    assert set(made.prediction.values) == set("0123456789")
+    assert made.left_out == {}
+
+
+def test_a_model_that_refuses_some_training_rows_trains_all_the_same(
+    broken, step, training, tmp_path, source
+) -> None:
+    text = (source / "models/centroids/src/predictor.py").read_text()
+    refusing = text.replace("        far =", "        assert len(model_input) <= 5\n        far =")
+    options = training("centroids", tmp_path / "out") | {"source": broken("predictor.py", refusing)}
+    assert step("train", **options) == 0
+    made = read_reference(tmp_path / "out" / "model")
+    assert made is not None
+    assert (made.prediction, list(made.left_out)) == (None, ["prediction"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
+from workflows.server.recorded import Recording
 from workflows.server.rows import BadRequestError, parse_rows
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ class Served:
     model: PyFuncModel | None = None
 
 
-def create_app(served: Served) -> FastAPI:
-    """Endpoints /invocations, /health, /ready, /version and /metrics for ``served``."""
+def create_app(served: Served, recording: Recording | None = None) -> FastAPI:
+    """Endpoints /invocations, /health, /ready, /version and /metrics for ``served``.
+
+    What is answered is offered to ``recording``, where there is one.
+    """
     app = FastAPI(title=f"{served.name} {served.version}", docs_url=None, redoc_url=None, openapi_url=None)
     registry = CollectorRegistry()
     labels = {"model": served.name, "version": served.version}
@@ -68,7 +72,7 @@ def create_app(served: Served) -> FastAPI:
             return JSONResponse({"error": "the model is not loaded yet"}, 503)
         started = time.perf_counter()
         try:
-            rows, text = await run_in_threadpool(_predict, served.model, await _body(request))
+            rows, text = await run_in_threadpool(_predict, served.model, await _body(request), recording)
         except BadRequestError as error:
             return refuse(400, str(error), "input")
         except Exception as error:  # whatever model code raises must not end the server
@@ -110,7 +114,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _predict(model: PyFuncModel, body: bytes) -> tuple[int, str]:
+def _predict(model: PyFuncModel, body: bytes, recording: Recording | None) -> tuple[int, str]:
     """The number of rows, and MLflow's answer: ``{"predictions": [one object a row]}``.
 
     MLflow says with its own exception that rows do not fit the signature, model code with ValueError that it
@@ -119,11 +123,15 @@ def _predict(model: PyFuncModel, body: bytes) -> tuple[int, str]:
     from mlflow.exceptions import MlflowException
 
     rows = parse_rows(body, model.metadata.get_input_schema())  # type: ignore[no-untyped-call]
+    drawn = recording.draw(rows, len(body)) if recording else None
     try:
         answer: Any = model.predict(rows)
     except (MlflowException, ValueError) as error:
         raise BadRequestError(str(error)[:500]) from error
-    return len(rows), json.dumps({"predictions": answer.to_dict("records")}, allow_nan=False, default=_number)
+    text = json.dumps({"predictions": answer.to_dict("records")}, allow_nan=False, default=_number)
+    if recording:
+        recording.keep(drawn, len(rows), answer)
+    return len(rows), text
 
 
 def _number(value: Any) -> Any:

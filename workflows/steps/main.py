@@ -39,6 +39,7 @@ STEPS = {
     "identify": "tag a version registered elsewhere with its digest",
     "evaluate": "score candidate and champion on the same rows",
     "parity": "compare the real server's answers with the model's predictions",
+    "drift": "compare training rows with recorded requests",
 }
 """What each step does. It is the module of its name in this folder: ``arguments(parser)``, ``run(options)``."""
 

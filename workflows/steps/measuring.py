@@ -21,9 +21,11 @@ log = logging.getLogger(__name__)
 Inputs = Mapping[str, str | tuple[str, ...]]
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
+    """``rows``: whether it is measured on the evaluation data."""
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the evaluation rows")
+    if rows:
+        parser.add_argument("--data", type=Path, required=True, help="folder with the evaluation rows")
     parser.add_argument("--registered-name", required=True)
     parser.add_argument("--candidate-version", required=True)
     parser.add_argument("--key", required=True, help="the evidence key")

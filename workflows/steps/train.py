@@ -1,5 +1,7 @@
 """Step `train`: run a model's own code on its rows and write an MLflow model. Nothing else is written.
 
+With the model goes ``reference.json``: its training rows and predictions as counts (see reference.py).
+
 The contract of model code, in ``models/MODEL/src``:
 
 `train.py`
@@ -48,11 +50,16 @@ from workflows.steps.trials import latest_record
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
 
 log = logging.getLogger(__name__)
 
 TASKS = ("classification", "binary-classification", "regression")
 """Those of a Model, whose documents no step imports; a test compares."""
+
+
+CHUNK = 50_000
+"""Training rows that are predicted at once."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +126,11 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
         )
         columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
         inputs = frame[columns] if columns else frame.drop(columns=[options.target])
-        save(source, weights=weights, example=inputs.head(5), task=options.task, out=options.out / "model")
+        out = options.out / "model"
+        from workflows.steps.reference import Reference
+
+        model = save(source, weights=weights, example=inputs.head(5), task=options.task, out=out)
+        Reference.of(inputs, predicted(model, inputs), options.task).write(out)
 
     (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
     log.info("trained on %d rows: %s", len(frame), json.dumps(metrics, sort_keys=True))
@@ -192,7 +203,7 @@ def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:
         )
 
 
-def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: Path) -> None:
+def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: Path) -> PyFuncModel:
     """Write the MLflow model and try it on ``example``; Terminal if its answer breaks the contract."""
     import mlflow
     import pandas as pd
@@ -206,7 +217,8 @@ def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: 
         pip_requirements=requirements(source),
     )
     try:
-        answer = mlflow.pyfunc.load_model(str(out)).predict(example)
+        model: PyFuncModel = mlflow.pyfunc.load_model(str(out))
+        answer = model.predict(example)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         raise Terminal(
@@ -222,6 +234,25 @@ def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: 
             where=_place(source / "predictor.py"),
             hint="give a DataFrame with `prediction` and, for classification, `probability_CLASS` columns",
         )
+    return model
+
+
+def predicted(model: PyFuncModel, rows: pd.DataFrame) -> pd.Series | str:
+    """What the model predicts for its own training rows, or why it does not: a training may leave out rows that
+    prediction refuses."""
+    import pandas as pd
+
+    parts = []
+    try:
+        for start in range(0, len(rows), CHUNK):
+            given = rows[start : start + CHUNK]
+            answer: Any = model.predict(given)
+            parts.append(answer["prediction"])
+            if len(parts[-1]) != len(given):
+                return f"the model gives {len(parts[-1])} predictions for {len(given)} training rows"
+    except Exception as error:
+        return f"the model does not predict every training row: {type(error).__name__}"
+    return pd.concat(parts, ignore_index=True)
 
 
 def requirements(source: Path) -> list[str]:

@@ -77,11 +77,15 @@ def workflow_parameter(name: str) -> str:
 
 
 class Step(NamedTuple):
-    """A container template, and the names of the artifacts that it takes from and leaves to the others."""
+    """A container template, and the names of the artifacts that it takes from and leaves to the others.
+
+    ``clones``: whether it gets the repository's files.
+    """
 
     container: Container
     takes: tuple[str, ...]
     leaves: tuple[str, ...]
+    clones: bool
 
     @property
     def name(self) -> str:
@@ -105,6 +109,7 @@ def step(
     restarts: str = "2",
     keeps: str | None = None,
     pod_spec_patch: str | None = None,
+    labels: dict[str, str] | None = None,
 ) -> Step:
     """A template that runs ``reconcile-step NAME OPTIONS``.
 
@@ -113,7 +118,7 @@ def step(
     there if another task left them. ``asks`` are parameters with their defaults. ``gives`` and ``outputs`` name
     files in ``/trueup/out`` whose text becomes an output of the task, or of the whole workflow. With
     ``registry`` it can write to the registry. ``keeps`` names a folder that outlives an attempt where the
-    platform provides for it.
+    platform provides for it. ``labels`` are the pod's, for the network policies of others.
     """
     repository = GitArtifact(
         name="source",
@@ -165,8 +170,9 @@ def step(
             backoff=Backoff(duration="5s", factor="2"),
         ),
         pod_spec_patch=pod_spec_patch,
+        labels=labels,
     )
-    return Step(container, takes, leaves)
+    return Step(container, takes, leaves, source)
 
 
 def artifact(task: str, name: str, *, called: str | None = None, optional: bool = False) -> Artifact:
@@ -209,6 +215,7 @@ def dag(
     Of the runs with an equal ``one_at_a_time`` one runs and the others wait: one mutex at most, because Argo's
     locks leak.
     """
+    fetching = {"repository": "", "data-pod": "{}"} if any(each.clones for each in steps) else {}
     with WorkflowTemplate(
         name=name,
         annotations={"trueup.dev/recipe": RECIPE},
@@ -220,8 +227,7 @@ def dag(
         arguments=[
             *(_parameter(each, value) for each, value in parameters.items()),
             Parameter(name="image", value=Images().steps),
-            Parameter(name="repository", value=""),
-            Parameter(name="data-pod", value="{}"),
+            *(Parameter(name=name, value=value) for name, value in fetching.items()),
         ],
     ) as template:
         with DAG(name="main"):

@@ -12,6 +12,7 @@ from hera.workflows import Parameter, Task, WorkflowTemplate
 
 from reconciler.core.argo import CHECKPOINT
 from reconciler.core.search import MOST_RUNGS
+from reconciler.core.serving import READS_RECORDED
 from workflows.templates.parts import IN, OUT, SOURCE, Step, artifact, chain, dag, output, step
 from workflows.templates.parts import workflow_parameter as parameter
 
@@ -233,6 +234,24 @@ def measure_parity_v1() -> WorkflowTemplate:
     )
 
 
+def measure_drift_v1() -> WorkflowTemplate:
+    """Compare the candidate's training rows with what servers recorded of requests. Gives the evidence."""
+    return chain(
+        "measure-drift-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded"),
+        step(
+            "drift",
+            *_what_is_measured(rows=False),
+            f"--recorded={parameter('recorded')}",
+            account=RECORDER,
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+            registry=True,
+            labels=READS_RECORDED,
+        ),
+    )
+
+
 def _data(pointer: str, expected: str, *, account: str) -> Step:
     """Fetches what the pointer of this parameter names, through the platform's cache if it has one."""
     return step(
@@ -252,10 +271,10 @@ def _evaluation_data() -> Step:
     return _data("evaluation-pointer", f"--inputs={parameter('inputs')}", account=RECORDER)
 
 
-def _what_is_measured() -> tuple[str, ...]:
+def _what_is_measured(*, rows: bool = True) -> tuple[str, ...]:
     return (
         f"--model={parameter('model')}",
-        f"--data={IN}/data",
+        *((f"--data={IN}/data",) if rows else ()),
         f"--registered-name={parameter('registered-name')}",
         f"--candidate-version={parameter('candidate-version')}",
         f"--key={parameter('key')}",
@@ -267,4 +286,4 @@ def _what_is_measured() -> tuple[str, ...]:
     )
 
 
-STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1)
+STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1, measure_drift_v1)

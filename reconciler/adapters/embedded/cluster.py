@@ -86,6 +86,7 @@ class EmbeddedCluster:
         status: Status | None = read_json(folder / "status.json")
         seen = status is not None and status["generation"] == desired["generation"]
         serving, endpoint = (status["serving"], status["endpoint"]) if status else ("", "")
+        recorded = status.get("recorded", "") if status else ""
         if holder(folder, "supervisor") is None:
             health, message = "Missing", "its supervisor is not running"
             since = max(_modified(folder / "status.json"), datetime.fromisoformat(desired["applied"]))
@@ -107,6 +108,7 @@ class EmbeddedCluster:
                 "message": message,
                 "serving": serving,
                 "endpoint": endpoint,
+                "recorded": recorded if serving else "",
                 "objects": tuple(desired["objects"]),
                 "drifted": drifted,
             }

@@ -109,7 +109,7 @@ def read_manifests(manifests: Mapping[str, str], environment: str, model: str, n
     """
     files = {name: strict_yaml.read(text, name).value for name, text in manifests.items()}
     wanted = {LABEL_MANAGED: "trueup", LABEL_ENVIRONMENT: environment, LABEL_MODEL: model}
-    kinds: dict[str, _Node] = {}
+    kinds: dict[str, list[_Node]] = {}
     objects: list[str] = []
     notes: list[str] = []
     for name, value in files.items():
@@ -117,11 +117,12 @@ def read_manifests(manifests: Mapping[str, str], environment: str, model: str, n
         if kind in KINDS_REFUSED:
             hint = f"use {KINDS_REFUSED[kind]}"
             raise Terminal(f"the embedded cluster cannot do a {kind}", where=name, hint=hint)
-        if kind not in ("Deployment", "Service", *KINDS_IGNORED) or kind in kinds:
+        if kind not in ("Deployment", "Service", *KINDS_IGNORED) or (kind in kinds and kind != "Service"):
             raise Terminal(
-                f"an object of kind {kind}: one Deployment and one Service are known here", where=name
+                f"an object of kind {kind}: one Deployment and its Services are known here", where=name
             )
-        node = kinds[kind] = _Node(value, name, kind, notes)
+        node = _Node(value, name, kind, notes)
+        kinds.setdefault(kind, []).append(node)
         if kind in KINDS_IGNORED:
             notes.append(kind)
         metadata = node.child("metadata", "metadata")
@@ -133,12 +134,13 @@ def read_manifests(manifests: Mapping[str, str], environment: str, model: str, n
         objects.append(f"{kind}/{metadata.get('name', str)}")
     if "Deployment" not in kinds:
         raise Terminal("there is no Deployment among the manifests", where=f"{environment}/{model}")
-    deployment = kinds["Deployment"].child("spec", "Deployment.spec")
-    annotations = kinds["Deployment"].child("metadata", "metadata").get("annotations", dict, {})
+    (found,) = kinds["Deployment"]
+    deployment = found.child("spec", "Deployment.spec")
+    annotations = found.child("metadata", "metadata").get("annotations", dict, {})
     release = annotations.get(ANNOTATION_RELEASE, "")
     pod, values, ports = _pod(deployment, release, notes)
-    if "Service" in kinds:
-        _check_service(kinds["Service"].child("spec", "Service.spec"), deployment, ports)
+    for service in kinds.get("Service", ()):
+        _check_service(service.child("spec", "Service.spec"), deployment, ports)
     return Applied(release, annotations.get(ANNOTATION_RENDERED, ""), objects, sorted(set(notes)), pod, values)
 
 
@@ -186,7 +188,7 @@ class _Node:
 
 
 def _pod(deployment: _Node, release: str, notes: list[str]) -> tuple[PodSpec, dict[str, bool], set[Any]]:
-    """(what is run, variables whose values are looked up -> optional, names and number of its port)."""
+    """(what is run, variables whose values are looked up -> optional, names and numbers of its ports)."""
     if deployment.get("replicas", int, 1) < 1:
         raise Terminal("one process always runs here", where=f"{deployment.where}.replicas")
     if deployment.get("replicas", int, 1) > 1:
@@ -221,9 +223,11 @@ def _pod(deployment: _Node, release: str, notes: list[str]) -> tuple[PodSpec, di
             hint="an image is not run here, so its entry point is not known",
         )
     ports = container.children("ports", "port")
-    if len(ports) != 1:
-        raise Terminal("one port is mapped here, to the variable PORT", where=f"{container.where}.ports")
-    names = {ports[0].get("containerPort", int), ports[0].get("name", str, "")} - {""}
+    if not ports or [port.get("name", str, "") for port in ports[1:]] not in ([], ["recorded"]):
+        what = "one port is mapped here, to the variable PORT, and one named recorded, to RECORDED_PORT"
+        raise Terminal(what, where=f"{container.where}.ports")
+    named = [{port.get("containerPort", int), port.get("name", str, "")} - {""} for port in ports]
+    names = named[0]
     env, values = _environment(container)
     probes = {
         name: _probe(container.child(f"{name}Probe", "probe"), names)
@@ -234,13 +238,14 @@ def _pod(deployment: _Node, release: str, notes: list[str]) -> tuple[PodSpec, di
         "template": digest_of("pod", template=template.value),
         "release": release,
         "command": command,
+        "recorded": len(ports) > 1,
         "env": env,
         "probes": probes,
         "grace": pod.get("terminationGracePeriodSeconds", int, 30),
         "min_ready": deployment.get("minReadySeconds", int, 0),
         "deadline": deployment.get("progressDeadlineSeconds", int, 600),
     }
-    return spec, values, names
+    return spec, values, set().union(*named)
 
 
 def _environment(container: _Node) -> tuple[dict[str, str | None], dict[str, bool]]:
@@ -298,4 +303,4 @@ def _check_service(service: _Node, deployment: _Node, ports: set[Any]) -> None:
         raise Terminal("does not select the Deployment's pods", where=f"{service.where}.selector")
     for port in service.children("ports", "Service.port"):
         if port.value.get("targetPort", port.value.get("port")) not in ports:
-            raise Terminal("is not the container's port", where=f"{port.where}.targetPort")
+            raise Terminal("is no port of the container", where=f"{port.where}.targetPort")

@@ -47,11 +47,15 @@ class ProbeSpec(TypedDict):
 
 
 class PodSpec(TypedDict):
-    """What of a pod template is run. A variable without a value gets it from ``values.json``."""
+    """What of a pod template is run. A variable without a value gets it from ``values.json``.
+
+    ``recorded``: whether it has a second port, for what it recorded.
+    """
 
     template: str
     release: str
     command: list[str]
+    recorded: bool
     env: dict[str, str | None]
     probes: dict[str, ProbeSpec]
     grace: int
@@ -198,7 +202,7 @@ class Replica:
         self.folder = folder
         self.spec = spec
         self.tick = tick
-        self.port = 0
+        self.port = self.recorded_port = 0
         self.message = "starting"
         self.gone = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -219,7 +223,7 @@ class Replica:
         if record is None or not holder(folder, "process"):
             return None
         replica = cls(folder, record["spec"], tick)
-        replica.port = record["port"]
+        replica.port, replica.recorded_port = record["port"], record.get("recorded", 0)
         replica._begin(now)
         return replica
 
@@ -233,6 +237,11 @@ class Replica:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}" if self.port else ""
+
+    @property
+    def recorded(self) -> str:
+        """Where it is asked for what it recorded; empty if nowhere."""
+        return f"http://127.0.0.1:{self.recorded_port}" if self.recorded_port else ""
 
     @property
     def ready(self) -> bool:
@@ -281,6 +290,7 @@ class Replica:
             **{name: value for name, value in declared.items() if value is not None},
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
+            **({"RECORDED_PORT": str(self.recorded_port)} if self.recorded_port else {}),
         }
 
     def trim_log(self) -> None:
@@ -308,7 +318,9 @@ class Replica:
         try:
             (self.folder / "process.pid").unlink(missing_ok=True)
             self.port = free_port()
-            write_json(self.folder / "pod.json", {"spec": self.spec, "port": self.port})
+            self.recorded_port = free_port() if self.spec.get("recorded") else 0
+            ports = {"port": self.port, "recorded": self.recorded_port}
+            write_json(self.folder / "pod.json", {"spec": self.spec, **ports})
             with (self.folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     ["/bin/sh", "-c", LAUNCH, "sh", *self.spec["command"]],

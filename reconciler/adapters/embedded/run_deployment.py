@@ -53,6 +53,7 @@ class Status(TypedDict):
     message: str
     serving: str
     endpoint: str
+    recorded: str
     pids: dict[str, int]
 
 
@@ -180,6 +181,7 @@ class Supervisor:
             "message": message,
             "serving": serving.spec["release"] if serving.ready else "",
             "endpoint": serving.url,
+            "recorded": serving.recorded if serving.ready else "",
             "pids": {"supervisor": os.getpid(), "serving": serving.pid}
             | ({"starting": target.pid} if target is not serving else {}),
         }
@@ -215,6 +217,7 @@ class Supervisor:
                 "since": instant(),
                 "message": "it is being stopped",
                 "serving": "",
+                "recorded": "",
             }
             with suppress(FileNotFoundError):
                 write_json(self._folder / "status.json", {**self._status, **stopped})

@@ -421,6 +421,7 @@ def _workload(subject: tuple[str, str], namespace: str, objects: list[Object], l
         measurements=found.measurements,
         serving=_serving(main, sets, objects, listed),
         endpoint=_endpoint(service) if service else "",
+        recorded=next((_endpoint(each) for each in services if _port(each).get("name") == "recorded"), ""),
         objects=tuple(sorted(map(name_of, objects))),
         drifted=tuple(each.sentence for each in drifts),
         drifted_since=min((each.since for each in drifts if each.since), default=None),
@@ -440,7 +441,12 @@ def _serving(main: Object | None, sets: Iterable[Object], objects: list[Object],
 
 def _endpoint(service: Object) -> str:
     """Where the cluster's own clients reach it."""
-    metadata, ports = service["metadata"], service["spec"].get("ports") or [{}]
-    port = ports[0].get("port", 80)
+    metadata, port = service["metadata"], _port(service).get("port", 80)
     host = f"{metadata['name']}.{metadata['namespace']}.svc"
     return f"http://{host}" if port == 80 else f"http://{host}:{port}"
+
+
+def _port(service: Object) -> Object:
+    """The first: ours have one."""
+    ports: list[Object] = service["spec"].get("ports") or [{}]
+    return ports[0]

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from reconciler.core.documents import Release
 from reconciler.core.observed import ANNOTATION_RELEASE, LABEL_ENVIRONMENT, LABEL_MANAGED, LABEL_MODEL
-from reconciler.core.serving import ServingSnapshot
+from reconciler.core.serving import MEASURES, READS_RECORDED, Record, ServingSnapshot
 
 PORT = 8080
+RECORDED = "recorded"
+RECORDED_PORT = 8081
 SHARED = "trueup-serving"
 """A ConfigMap in every namespace that serves: where the registry is. A Secret of that name may say who asks."""
 
@@ -89,10 +91,15 @@ def around(served: Served, *, api_version: str, kind: str) -> dict[str, Part]:
             {
                 "podSelector": {"matchLabels": served.selector},
                 "policyTypes": ["Ingress"],
-                "ingress": [{"ports": [{"port": "http", "protocol": "TCP"}]}],
+                "ingress": [
+                    {"ports": [{"port": "http", "protocol": "TCP"}]},
+                    *([_measuring_steps()] if serving.record else []),
+                ],
             },
         ),
     }
+    if serving.record:
+        objects["service-recorded.yaml"] = _recorded_service(served)
     if serving.replicas > 1:
         objects["poddisruptionbudget.yaml"] = served.object(
             "policy/v1",
@@ -135,6 +142,31 @@ def service(served: Served, suffix: str = "", selected: bool = True) -> Part:
     )
 
 
+def _recorded_service(served: Served) -> Part:
+    """Headless: its name stands for the address of every pod, and each has a recording of its own."""
+    return served.object(
+        "v1",
+        "Service",
+        {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": served.selector,
+            "ports": [{"name": RECORDED, "port": RECORDED_PORT, "targetPort": RECORDED, "protocol": "TCP"}],
+        },
+        "-recorded",
+    )
+
+
+def _measuring_steps() -> Part:
+    """Requests may hold personal data: only pods of that label, in a namespace of that label, read them."""
+    return {
+        "from": [
+            {"namespaceSelector": {"matchLabels": MEASURES}, "podSelector": {"matchLabels": READS_RECORDED}}
+        ],
+        "ports": [{"port": RECORDED, "protocol": "TCP"}],
+    }
+
+
 def _template(served: Served) -> Part:
     return {
         "metadata": {
@@ -166,7 +198,7 @@ def _template(served: Served) -> Part:
 
 def _server(served: Served) -> Part:
     """The model-agnostic server. ``resources`` is said in full: what is left out, controllers write back."""
-    pin, resources = served.release.pin, served.serving.resources
+    pin, resources, record = served.release.pin, served.serving.resources, served.serving.record
     return {
         "name": "server",
         "image": served.release.image,
@@ -185,8 +217,12 @@ def _server(served: Served) -> Part:
             *(_credential(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN")),
             {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"},
             {"name": "DO_NOT_TRACK", "value": "1"},
+            *(_recording(served, record) if record else []),
         ],
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "containerPort": PORT, "protocol": "TCP"},
+            *([{"name": RECORDED, "containerPort": RECORDED_PORT, "protocol": "TCP"}] if record else []),
+        ],
         # Loading a large model may take minutes: five of them before a start counts as failed.
         "startupProbe": _http_probe("/health", period=2, failures=150),
         "readinessProbe": _http_probe("/ready", period=2, failures=3),
@@ -203,6 +239,15 @@ def _server(served: Served) -> Part:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - where the model is fetched to
     }
+
+
+def _recording(served: Served, record: Record) -> list[Part]:
+    return [
+        {"name": "TRUEUP_RECORD_SAMPLE", "value": repr(record.sample)},
+        {"name": "TRUEUP_RECORD_ROWS", "value": str(record.rows)},
+        {"name": "TRUEUP_RELEASE", "value": served.release.digest},
+        {"name": "RECORDED_PORT", "value": str(RECORDED_PORT)},
+    ]
 
 
 def _credential(name: str) -> Part:
