@@ -12,6 +12,9 @@ The contract of model code, in ``models/MODEL/src``:
 
     ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
     every column but the target.
+
+    ``inputs(frame, *, target) -> DataFrame`` (optional, in place of ``features``): a few rows as prediction
+    gets them. Their types are the model's signature, so whole numbers of which some may lack are floats here.
 `predictor.py`
     ends in ``mlflow.models.set_model(X)`` with an ``mlflow.pyfunc.PythonModel`` that finds ``out`` at
     ``context.artifacts["weights"]`` and predicts from a DataFrame of raw rows a DataFrame with the column
@@ -117,9 +120,8 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
             checkpoint=checkpoint,
             progress=Reporter("train"),
         )
-        columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
-        inputs = frame[columns] if columns else frame.drop(columns=[options.target])
-        save(source, weights=weights, example=inputs.head(5), task=options.task, out=options.out / "model")
+        example = examples(code, frame, options.target)
+        save(source, weights=weights, example=example, task=options.task, out=options.out / "model")
 
     (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
     log.info("trained on %d rows: %s", len(frame), json.dumps(metrics, sort_keys=True))
@@ -175,6 +177,17 @@ def load_code(source: Path) -> ModuleType:
         raise Terminal(
             f"does not import: {type(error).__name__}: {error}", where=_place(source / "train.py")
         ) from error
+
+
+def examples(code: ModuleType, frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """At most five rows with the columns that prediction needs, in the types in which it gets them."""
+    if hasattr(code, "inputs"):
+        rows: pd.DataFrame = code.inputs(frame, target=target)
+    elif hasattr(code, "features"):
+        rows = frame[code.features(frame, target=target)]
+    else:
+        rows = frame.drop(columns=[target])
+    return rows.head(5)
 
 
 def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:
