@@ -21,7 +21,7 @@ export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo walkthrough pictures test test-browser servers test-forge test-cluster test-platform check generate
+.PHONY: help setup demo walkthrough tutorial pictures test test-browser servers test-forge test-cluster test-platform check generate
 .PHONY: bench lock locks clean
 
 help:  ## List the targets
@@ -59,6 +59,9 @@ demo: setup  ## Tell the whole story on this machine, from training to rollback 
 walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew what the README quotes of it
 	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
 	@$(BIN)/python demo/quote.py
+
+tutorial: setup  ## Go the newcomer's path on this machine and write docs/tutorial.md from it (about 2 minutes)
+	@$(BIN)/python demo/tutorial.py --transcript docs/tutorial.md
 
 pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (needs Chromium)
 	@$(MAKE) demo FORGE=gitea DEMO="--pictures docs/pictures"

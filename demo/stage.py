@@ -54,6 +54,10 @@ class Story:
         self._tell("console", f"$ cd {name}\n")
         self.folder /= name
 
+    def show(self, command: str) -> None:
+        """A command that is shown and not run: it was, before the story began."""
+        self._tell("console", f"$ {command}\n")
+
     def run(self, command: str, *, expect: Sequence[int] = (0,)) -> str:
         """Show a command, run it without a shell, show what it prints, return that. Raises StoryError."""
         self._tell("console", f"$ {command}\n")

@@ -129,10 +129,12 @@ _MD5: Final[TypeAdapter[str]] = TypeAdapter(Md5)
 
 
 def _pointer(content: bytes, path: str) -> _Read:
-    """The md5 of a DVC pointer with one output."""
+    """The md5 of a DVC pointer with one output; empty where it names a file that is still to be made."""
     parsed = read(content, path)
     try:
         (output,) = parsed.value["outs"]
+        if "md5" not in output and isinstance(output["path"], str):
+            return _Read("")
         return _Read(_MD5.validate_python(output["md5"]))
     except (KeyError, TypeError, ValueError):
         what = "is not a DVC pointer to one file or folder"
@@ -309,7 +311,7 @@ class _Commit:
             elif path not in self._read and _STRAY.match(path) and not _RENDERED.match(path):
                 yield _problem(path, Complaint(0, "is not read", _where_it_belongs(path)), "warning")
         used = {
-            f"models/{name}/{data_set.pointer}"
+            f"models/{name}/{data_set.pointer}": bool(model.environments)
             for name, model in self.values("Model").items()
             for data_set in (model.data.train, model.data.evaluation)
             if data_set is not None
@@ -322,6 +324,11 @@ class _Commit:
                     if not _is_name(name):
                         yield _problem(path, Complaint(0, f"{name!r} is not an acceptable name", NAME_HINT))
                 yield from (_problem(path, complaint) for complaint in self._read[path].errors)
+                if kind == "Pointer" and self._read[path].value == "":
+                    file = path.removesuffix(".dvc")
+                    what = "has no data yet" + (", and its model names environments" if used[path] else "")
+                    empty = Complaint(0, what, f"put rows into {file}, and: dvc add {file}")
+                    yield _problem(path, empty, "error" if used[path] else "warning")
                 yield from (_problem(path, complaint, "warning") for complaint in self._read[path].warnings)
 
     def problem_at(self, finding: Finding) -> Problem:

@@ -24,7 +24,7 @@ def explain(
     env: Annotated[str, typer.Argument(metavar="ENV", help="As in production.")],
     output: Output = Format.text,
 ) -> None:
-    """Say why a model is where it is: gates, holds, what is next."""
+    """Say why a model is where it is, and what is next."""
     from reconciler.bootstrap.process import now
     from reconciler.loop import plan_once
     from reconciler.planning.in_motion import Scope

@@ -106,7 +106,7 @@ def init(directory: Path, example: str = "", say: Callable[[str], None] = print)
         for place in existed:
             place.mkdir(parents=True)
         raise
-    say(f"\nnext: cd {directory} && reconcile --dry-run")
+    say(f"\nnext: cd {directory} && reconcile {'--dry-run' if example else 'new-model --help'}")
 
 
 def shipped_root() -> Path:
@@ -146,6 +146,7 @@ def _write(root: Path, target: Path, example: str, say: Callable[[str], None]) -
         say(f"wrote {part}/ ({copied} files)")
     texts = {
         ".gitignore": IGNORED,
+        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
         ".dvc/config": DVC_CONFIG.format(remote=target / ".trueup" / "data-remote"),
         "README.md": README.format(name=target.name),
     }

@@ -22,6 +22,8 @@ from reconciler.cli.explain import explain
 from reconciler.cli.history import history
 from reconciler.cli.local import local
 from reconciler.cli.logs import logs
+from reconciler.cli.new_environment import new_environment
+from reconciler.cli.new_model import new_model
 from reconciler.cli.pr import pr
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
@@ -60,6 +62,8 @@ def init(
     write_repository(directory, model if example else "", say=lambda text: console.write(f"{text}\n"))
 
 
+app.command("new-model")(new_model)
+app.command("new-environment")(new_environment)
 for command in (
     status,
     explain,

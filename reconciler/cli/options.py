@@ -28,6 +28,14 @@ class PlanFormat(StrEnum):
     html = "html"
 
 
+class Task(StrEnum):
+    """The tasks of a Model, for a command line."""
+
+    classification = "classification"
+    binary = "binary-classification"
+    regression = "regression"
+
+
 Output = Annotated[Format, typer.Option("--output", "-o", help="Text for people, JSON for programs.")]
 VerdictOutput = Annotated[
     VerdictFormat,

@@ -29,7 +29,7 @@ def render(
         ),
     ] = "",
 ) -> None:
-    """Print the Kubernetes manifests of releases, or check them.
+    """Print the manifests of releases, or check them.
 
     A release keeps its renderer until its next version. --upgrade promotes the same version with the new one.
     """

@@ -32,7 +32,7 @@ def status(
     ] = None,
     output: Output = Format.text,
 ) -> None:
-    """Show the matrix: what each environment has, and why no further."""
+    """Show what each environment has, and why no further."""
     from reconciler.bootstrap.process import now
     from reconciler.loop import plan_once
     from reconciler.report import json

@@ -22,7 +22,7 @@ def web(
         int, typer.Option("--refresh", metavar="SECONDS", min=1, help="How old what is shown may be.")
     ] = 15,
 ) -> None:
-    """Show what status, explain and history tell as pages, here.
+    """Show status, explain and history as pages, here.
 
     Read-only: no page changes anything, and nobody else reaches them. Ctrl-C ends.
     """

@@ -255,8 +255,8 @@ CASES = [
     ),
     Case(
         "a field for later",
-        {DIGITS: Edit("environments:", "monitoring: {some: thing}\nenvironments:")},
-        [f"{DIGITS}:15: monitoring {LATER}"],
+        {DIGITS: Edit("    slices: [ink]", "    slices: [ink]\n    contract: {some: thing}")},
+        [f"{DIGITS}:12: data.evaluation.contract {LATER}"],
         DIGITS_ALL,
     ),
     *(

@@ -42,6 +42,8 @@ COMMANDS = [
     "init",
     "local",
     "logs",
+    "new-environment",
+    "new-model",
     "pr",
     "render",
     "retrain",

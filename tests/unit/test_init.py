@@ -68,6 +68,7 @@ def test_the_example_is_committed_pushed_and_has_its_data(shipped: Path, tmp_pat
 
     tracked = set(git(target, "ls-files").splitlines())
     assert tracked - {f"docs/schemas/{kind}.json" for kind in KINDS} == {
+        ".dvc/.gitignore",
         ".dvc/config",
         ".gitignore",
         "README.md",

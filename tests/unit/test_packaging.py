@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The names in a wheel that was built from a copy of the tracked and new files of this checkout."""
     copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    for part in ("reconciler", "workflows", "environments", "models", "policies"):
+    for part in ("reconciler", "workflows", "environments", "models", "policies", "starter"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / part, copy / part)
@@ -54,6 +54,10 @@ def test_only_two_packages_and_the_metadata(shipped: list[str]) -> None:
         "models/flight-delay/model.yaml",
         "models/flight-delay/data/train.dvc",
         "policies/production.yaml",
+        "starter/model/copier.yml",
+        "starter/model/template/model.yaml.jinja",
+        "starter/model/template/src/train.py",
+        "starter/model/template/tests/test_{{ module }}.py.jinja",
         "workflows/rendered/train-v1.yaml",
     ],
 )

@@ -18,6 +18,7 @@ from reconciler.core.errors import Terminal
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.types import Schema
 
 
 def predict(model: Path, rows: pd.DataFrame) -> pd.DataFrame:
@@ -51,10 +52,29 @@ def main(model: str, rows: str, out: str) -> None:
     import pandas as pd
 
     sys.dont_write_bytecode = True
-    answer = mlflow.pyfunc.load_model(model).predict(pd.read_parquet(rows))
+    loaded = mlflow.pyfunc.load_model(model)
+    answer = loaded.predict(as_signed(pd.read_parquet(rows), loaded.metadata.get_input_schema()))
     if not isinstance(answer, pd.DataFrame):
         raise TypeError(f"predicts {type(answer).__name__}, not a DataFrame")
     answer.to_parquet(out)
+
+
+def as_signed(rows: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:
+    """Rows of a file in the signature's types, where only the file made them others.
+
+    A column without a gap or a fraction is read as whole numbers, and one with digits alone as numbers; the
+    server takes JSON the same way, and MLflow refuses both.
+    """
+    if schema is None or not schema.has_input_names():
+        return rows
+    types = {str(column.name): getattr(column.type, "name", "") for column in schema.inputs}
+    for name, values in rows.items():
+        wanted = types.get(str(name))
+        if wanted == "double" and values.dtype.kind in "iu":
+            rows = rows.assign(**{str(name): values.astype("float64")})
+        elif wanted == "string" and values.dtype.kind in "iuf":
+            rows = rows.assign(**{str(name): values.astype(str).where(values.notna(), None)})
+    return rows
 
 
 if __name__ == "__main__":

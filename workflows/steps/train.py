@@ -14,6 +14,9 @@ The contract of model code, in ``models/MODEL/src``:
 
     ``features(frame, *, target) -> list[str]`` (optional): the columns that prediction needs; without it,
     every column but the target.
+
+    ``inputs(frame, *, target) -> DataFrame`` (optional, in place of ``features``): a few rows as prediction
+    gets them. Their types are the model's signature, so whole numbers of which some may lack are floats here.
 `predictor.py`
     ends in ``mlflow.models.set_model(X)`` with an ``mlflow.pyfunc.PythonModel`` that finds ``out`` at
     ``context.artifacts["weights"]`` and predicts from a DataFrame of raw rows a DataFrame with the column
@@ -124,11 +127,9 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
             checkpoint=checkpoint,
             progress=Reporter("train"),
         )
-        columns = code.features(frame, target=options.target) if hasattr(code, "features") else None
-        inputs = frame[columns] if columns else frame.drop(columns=[options.target])
-        out = options.out / "model"
         from workflows.steps.reference import Reference
 
+        inputs, out = prediction_rows(code, frame, options.target), options.out / "model"
         model = save(source, weights=weights, example=inputs.head(5), task=options.task, out=out)
         Reference.of(inputs, predicted(model, inputs), options.task).write(out)
 
@@ -186,6 +187,17 @@ def load_code(source: Path) -> ModuleType:
         raise Terminal(
             f"does not import: {type(error).__name__}: {error}", where=_place(source / "train.py")
         ) from error
+
+
+def prediction_rows(code: ModuleType, frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The rows with the columns that prediction needs, in the types in which it gets them."""
+    if hasattr(code, "inputs"):
+        rows: pd.DataFrame = code.inputs(frame, target=target)
+    elif hasattr(code, "features"):
+        rows = frame[code.features(frame, target=target)]
+    else:
+        rows = frame.drop(columns=[target])
+    return rows
 
 
 def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:
