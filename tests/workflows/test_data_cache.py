@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
@@ -182,24 +183,23 @@ def test_what_an_earlier_attempt_left_is_gone(world: World) -> None:
 def test_files_are_fetched_at_once_but_not_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     pointer = world.remote.folder({f"{number}.csv": b"%d" % number for number in range(2 * AT_ONCE)})
     together = threading.Barrier(AT_ONCE)
-    lock = threading.Lock()
-    most = running = 0
+    threads: list[int | None] = []
     fetch = world.remote.fetch
 
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, max_workers: int | None = None) -> None:
+            threads.append(max_workers)
+            super().__init__(max_workers)
+
     def meeting(file: Tracked, destination: Path) -> None:
-        nonlocal most, running
         if not file.md5.endswith(".dir"):
-            with lock:
-                running += 1
-                most = max(most, running)
             together.wait(timeout=30)
-            with lock:
-                running -= 1
         fetch(file, destination)
 
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Pool)
     monkeypatch.setattr(world.remote, "fetch", meeting)
     assert world.use(pointer).fetched == 2 * AT_ONCE
-    assert most == AT_ONCE
+    assert set(threads) == {AT_ONCE}
 
 
 def test_a_long_fetch_tells_how_far_it_is(
@@ -229,27 +229,37 @@ def test_a_long_fetch_tells_how_far_it_is(
     assert "rows.csv: fetching, 0 of 1 file, 5 B so far" in caplog.text
 
 
-def test_one_file_that_fails_costs_only_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_one_file_fails_what_came_stays_and_the_rest_is_not_begun(world: World, monkeypatch) -> None:
     pointer = world.remote.folder(QUARTERS)
-    bad = name_of(QUARTERS["q07.csv"])
+    names = [name_of(content) for content in QUARTERS.values()]
+    stopped = threading.Event()
     fetch = world.remote.fetch
 
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            stopped.set()
+            super().shutdown(wait=wait)
+
     def failing(file: Tracked, destination: Path) -> None:
-        if file.md5 == bad:
+        if file.md5 == names[7]:
             destination.write_bytes(b"half")
             raise Retryable("did not answer", where=file.path)
+        if file.md5 == names[8]:  # begun before the failure is seen
+            assert stopped.wait(timeout=30)
         fetch(file, destination)
 
     with monkeypatch.context() as patch:
+        patch.setattr("concurrent.futures.ThreadPoolExecutor", Pool)
         patch.setattr(data_module, "AT_ONCE", 1)
         patch.setattr(world.remote, "fetch", failing)
         with pytest.raises(Retryable, match="did not answer"):
             world.use(pointer)
     whole = world.cached() - {pointer.md5}
-    assert whole >= {name_of(QUARTERS[f"q{number:02d}.csv"]) for number in range(7)}
-    assert bad not in whole
+    assert whole - {names[8]} == set(names[:7])
+    assert not set(names[9:]) & set(world.remote.asked)
     assert list((world.root / "cache/arriving").iterdir()) == []
-    assert world.use(pointer).fetched == len(QUARTERS) - len(whole)
+    assert world.use(pointer).fetched == len(names) - len(whole)
 
 
 def test_other_bytes_than_asked_for_are_no_entry(world: World) -> None:

@@ -150,12 +150,11 @@ class Cache(NamedTuple):
         return size
 
     def _recall(self, md5: str) -> bytes:
-        """The side record as it stands; empty if there is none that speaks of this entry."""
+        """The side record as it stands; empty if there is none."""
         try:
-            record = self._side(md5).read_bytes()
+            return self._side(md5).read_bytes()
         except OSError:
             return b""
-        return record if record.endswith(f" {md5}\n".encode()) else b""
 
     def _remember(self, md5: str, fast: str, size: int) -> None:
         with suppress(OSError):  # it only saves time; one that is half written is a damaged one
