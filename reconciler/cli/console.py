@@ -116,7 +116,16 @@ def redrawn() -> Iterator[Callable[[Iterable[Block]], None]]:
 
     console = rich_console(sys.stdout)
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        yield lambda blocks: live.update(_text(blocks, console.width, sys.stdout), refresh=True)
+        width = console.width
+
+        def draw(blocks: Iterable[Block]) -> None:
+            nonlocal width
+            if console.width != width:  # the terminal folded what was there: it is not where it was drawn
+                console.file.write("\x1b[2J\x1b[H")
+                width = console.width
+            live.update(_text(blocks, width, sys.stdout), refresh=True)
+
+        yield draw
 
 
 def rich_console(stream: TextIO) -> Console:
