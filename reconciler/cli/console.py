@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import typer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from reconciler.core.errors import TrueupError
     from reconciler.report.layout import Block, Style
+
+Item = TypeVar("Item")
 
 STYLES: dict[Style, str] = {
     "": "",
@@ -113,7 +116,16 @@ def redrawn() -> Iterator[Callable[[Iterable[Block]], None]]:
 
     console = rich_console(sys.stdout)
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        yield lambda blocks: live.update(_text(blocks, console.width, sys.stdout), refresh=True)
+        width = console.width
+
+        def draw(blocks: Iterable[Block]) -> None:
+            nonlocal width
+            if console.width != width:  # the terminal folded what was there: it is not where it was drawn
+                console.file.write("\x1b[2J\x1b[H")
+                width = console.width
+            live.update(_text(blocks, width, sys.stdout), refresh=True)
+
+        yield draw
 
 
 def rich_console(stream: TextIO) -> Console:
@@ -171,6 +183,30 @@ def _lacks(encoding: str, text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def counted(what: str, items: Sequence[Item], patience: float = PATIENCE) -> Iterator[Item]:
+    """The items, with a bar on standard error, at a terminal, once it has taken ``patience`` seconds.
+
+    Whoever goes through them writes nothing meanwhile.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}", style="dim", markup=False), BarColumn(), MofNCompleteColumn())
+    began = time.monotonic()
+    with ExitStack() as after:
+        bar: Progress | None = None
+        for done, item in enumerate(items):
+            if bar is None and time.monotonic() - began >= patience:
+                bar = after.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+                bar.add_task(what, total=len(items))
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+            yield item
 
 
 @contextmanager

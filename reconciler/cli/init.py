@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from reconciler.cli import console
 from reconciler.core.digests import dvc_listing
 from reconciler.core.documents import KINDS
 from reconciler.core.errors import Terminal
@@ -169,14 +170,15 @@ def _make_data(target: Path, say: Callable[[str], None]) -> None:
     for script in sorted(target.glob(f"{EXAMPLE}/*/data/prepare.py")):
         name = script.relative_to(target).as_posix()
         say(f"running {name} ...")
-        made = subprocess.run(
-            [sys.executable, str(script)],
-            cwd=target,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        with console.working("making the example's data"):
+            made = subprocess.run(
+                [sys.executable, str(script)],
+                cwd=target,
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         if made.returncode:
             last = (made.stderr.strip().splitlines() or [f"exit code {made.returncode}"])[-1]
             raise Terminal(
@@ -184,7 +186,7 @@ def _make_data(target: Path, say: Callable[[str], None]) -> None:
                 where=name,
                 hint="it needs the libraries of its steps: pip install 'trueup[steps,server,example]'",
             )
-        for pointer in sorted(script.parent.glob("*.dvc")):
+        for pointer in console.counted("storing the example's data", sorted(script.parent.glob("*.dvc"))):
             _store(pointer, target)
     say("wrote .trueup/data-remote (the DVC remote)")
 

@@ -52,18 +52,21 @@ def render(
             "there is no such release", where=wanted, hint="reconcile validate shows what does not parse"
         )
     different = 0
-    for key in sorted(state.releases.keys() | state.rendered.keys()):
+    rendered: dict[tuple[str, str], dict[str, str]] = {}
+    for key in console.counted("rendering", sorted(state.releases.keys() | state.rendered.keys())):
         environment_name, _, model = key.partition("/")
         release, environment = state.releases.get(key), state.environments.get(environment_name)
         if (wanted and key != wanted) or environment is None:
             continue
         files = render_release(environment_name, environment, model, release) if release else {}
+        rendered[environment_name, model] = files
+    for (environment_name, model), files in rendered.items():
         folder = rendered_folder(environment_name, model)
         if not check:
             for name, text in sorted(files.items()):
                 console.write(f"---\n# {folder}/{name}\n{text}")
             continue
-        committed = state.rendered.get(key, {})
+        committed = state.rendered.get(f"{environment_name}/{model}", {})
         for name in sorted(files.keys() | committed.keys()):
             if name not in files:
                 console.write(f"{folder}/{name}: belongs to no release\n")

@@ -322,6 +322,20 @@ def test_work_that_takes_long_is_named_at_a_terminal_only() -> None:
     assert (piped.stdout, piped.stderr) == ("", "")
 
 
+def test_what_is_counted_has_a_bar_at_a_terminal_only_and_only_if_it_takes_long() -> None:
+    script = (
+        "import time; from reconciler.cli import console\n"
+        "for each in console.counted('counting stars', range(3), patience={patience}): time.sleep(0.1)"
+    )
+    said = at_a_terminal(script=script.format(patience=0.05))
+    assert "counting stars" in said
+    assert "2/3" in said
+    assert "counting" not in at_a_terminal(script=script.format(patience=60))
+    slow = script.format(patience=0)
+    piped = subprocess.run([sys.executable, "-c", slow], capture_output=True, text=True, check=True)
+    assert (piped.stdout, piped.stderr) == ("", "")
+
+
 def test_ctrl_c_ends_a_watch_quietly(tmp_path: Path) -> None:
     """A watch whose every tick fails goes on until it is interrupted."""
     process = subprocess.Popen(
