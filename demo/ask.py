@@ -20,13 +20,40 @@ def main() -> None:
     arguments = parser.parse_args()
     with arguments.file.open(newline="") as file:
         row = list(csv.DictReader(file))[arguments.row]
-    pixels = {name: int(value) for name, value in row.items() if name.startswith("pixel_")}
-    answer = call(f"{arguments.url}/invocations", {"dataframe_records": [pixels]})["predictions"][0]
     version = call(f"{arguments.url}/version")["version"]
+    print(digit(arguments.url, row, version) if "label" in row else flight(arguments.url, row, version))
+
+
+def digit(url: str, row: dict[str, str], version: str) -> str:
+    """The scan, and what the server reads."""
+    pixels = {name: int(value) for name, value in row.items() if name.startswith("pixel_")}
+    answer = ask(url, [pixels])[0]
     shades = [SHADES[ink // 2] for ink in pixels.values()]
-    for line in range(8):
-        print("   ", *shades[8 * line : 8 * line + 8])
-    print(f"version {version} reads {answer['prediction']}; it is {row['label']}")
+    scan = [" ".join(("   ", *shades[8 * line : 8 * line + 8])) for line in range(8)]
+    return "\n".join([*scan, f"version {version} reads {answer['prediction']}; it is {row['label']}"])
+
+
+def flight(url: str, row: dict[str, str], version: str) -> str:
+    """The flight, and how likely the server calls it late."""
+    answer = ask(url, [features(row)])[0]
+    when = f"{row['date']} {int(row['hour']):02}:{int(row['minute']):02}"
+    late = "did not arrive on time" if row["late"] == "1" else "arrived on time"
+    said = f"late with a probability of {answer['probability_1']:.2f}"
+    return (
+        f"{row['carrier']}, {row['origin']} to {row['dest']}, {when}: version {version} says {said}; it {late}"
+    )
+
+
+def features(row: dict[str, str]) -> dict[str, str | float | None]:
+    """A flight's row as JSON: numbers as numbers, and null where a value is missing."""
+    texts = ("carrier", "origin", "dest")
+    known = {name: value for name, value in row.items() if name not in ("date", "late")}
+    return {name: value if name in texts else float(value) if value else None for name, value in known.items()}
+
+
+def ask(url: str, rows: list[Any]) -> list[Any]:
+    predictions: list[Any] = call(f"{url}/invocations", {"dataframe_records": rows})["predictions"]
+    return predictions
 
 
 def call(url: str, body: Any = None) -> Any:

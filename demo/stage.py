@@ -104,7 +104,7 @@ class Story:
     def linger(self) -> None:
         """Where there is something to look at that ends with the story: not yet."""
 
-    def until(self, pattern: str, *, why: str, within: float = 300) -> str:
+    def until(self, pattern: str, *, why: str, within: float = 900) -> str:
         """Let `reconcile --watch` tick until a tick prints ``pattern``; ticks that only wait are not shown.
 
         Returns what was shown. Raises StoryError where nothing matched within so many seconds.
