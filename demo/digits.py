@@ -38,23 +38,21 @@ def first_training(story: Story) -> None:
     story.say("Nothing is trained yet. A dry run explains what would be submitted; it writes nothing.")
     story.run("reconcile --dry-run")
 
-    story.chapter("2. Train and measure")
+    story.chapter("2. Train, measure, promote")
     story.say(
-        "One tick does the smallest thing that brings the world nearer, and stops. Ticks go on until version 1 "
-        "is registered, measured, and proposed for staging."
+        "One tick does the smallest thing that brings the world nearer, and stops. Ticks go on: version 1 is "
+        "registered, measured, and proposed for staging, which lets in by itself what passes every gate."
     )
     story.run("reconcile")
-    story.until(r"open-pull-request .*staging", why="the pull request for staging is open")
+    story.until(
+        r"! hold +awaiting-approval", why="version 1 is verified in staging, and production waits for somebody"
+    )
 
 
 def staging(story: Story) -> None:
     story.chapter("3. Staging")
-    story.say("The pull request says what changes, what was measured, and what every gate answered.")
+    story.say("The pull request said what changes, what was measured, and what every gate answered.")
     story.run(f"reconcile pr show {pull_request(story, MODEL, 'staging')}")
-    story.say("Every gate passed, and staging lets such a version in by itself.")
-    story.until(
-        r"! hold +awaiting-approval", why="version 1 is verified in staging, and production waits for somebody"
-    )
     story.say("The server of staging answers over HTTP. This digit was in nobody's training data:")
     predict(story, MODEL, "staging")
 
@@ -74,13 +72,12 @@ def better(story: Story) -> None:
     story.edit("models/digits/model.yaml", "channels: 8", "channels: 16")
     story.edit("models/digits/model.yaml", "epochs: 6", "epochs: 20")
     story.commit("digits: twice the channels, longer training")
-    story.until(r"open-pull-request .*staging", why="version 2 is trained, measured and proposed")
-    story.say("Candidate and champion were scored on the same rows; the interval of the difference decides.")
-    story.run(f"reconcile pr show --no-diff {pull_request(story, MODEL, 'staging')}")
     story.until(
         r"open-pull-request .*production", why="version 2 is verified in staging and proposed for production"
     )
     number = pull_request(story, MODEL, "production")
+    story.say("Candidate and champion were scored on the same rows; the interval of the difference decides.")
+    story.run(f"reconcile pr show --no-diff {number}")
     story.picture("promotion", f"pulls/{number}", height=2200)
     story.run(f"reconcile pr approve {number}")
     story.until(r"trueup\.verified\.production", why="version 2 is verified in production")

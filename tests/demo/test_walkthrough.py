@@ -1,4 +1,4 @@
-"""docs/walkthrough.md is what happens: the story is told again and compared, command by command."""
+"""The stories are what happens: each is told again and compared with its page, command by command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
+FLIGHTS = ROOT / "docs" / "flight-delay.md"
 
 
 @pytest.fixture
@@ -29,24 +30,31 @@ def quote(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return quote
 
 
-def test_the_story_is_still_the_one_that_is_written(settle: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "page"),
+    [("digits", WALKTHROUGH), pytest.param("flight-delay", FLIGHTS, marks=pytest.mark.long)],
+)
+def test_the_story_is_still_the_one_that_is_written(
+    model: str, page: Path, settle: ModuleType, tmp_path: Path
+) -> None:
     told = subprocess.run(
         [
             sys.executable,
             str(ROOT / "demo/story.py"),
+            f"--model={model}",
             f"--folder={tmp_path / 'scratch'}",
             f"--transcript={tmp_path / 'page.md'}",
         ],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert told.returncode == 0, told.stdout[-4000:] + told.stderr
-    new, written = settle.skeleton((tmp_path / "page.md").read_text()), settle.skeleton(WALKTHROUGH.read_text())
+    new, written = settle.skeleton((tmp_path / "page.md").read_text()), settle.skeleton(page.read_text())
     assert [command for command, _ in new] == [command for command, _ in written]
     for said, wrote in zip(new, written, strict=True):
-        assert said == wrote, "run `make walkthrough` and read what changed"
+        assert said == wrote, f"run `make walkthrough MODEL={model}` and read what changed"
 
 
 def test_the_readme_quotes_the_walkthrough_as_it_is_today(quote: ModuleType) -> None:
