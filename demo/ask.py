@@ -1,4 +1,7 @@
-"""Ask a model server about one row of a CSV file, in MLflow's format: `python ask.py URL FILE --row N`."""
+"""Ask a model server about a row of a CSV file, in MLflow's format: `python ask.py URL FILE --row N`.
+
+With `--replay N` about N flights of the file, evenly spread, as if they were asked about one after the other.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 SHADES = " .:-=+*#@"
+BATCH = 500
 
 
 def main() -> None:
@@ -17,10 +21,16 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("file", type=Path)
     parser.add_argument("--row", type=int, default=0)
+    parser.add_argument("--replay", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     with arguments.file.open(newline="") as file:
-        row = list(csv.DictReader(file))[arguments.row]
-    version = call(f"{arguments.url}/version")["version"]
+        rows = list(csv.DictReader(file))
+    row, version = rows[arguments.row], call(f"{arguments.url}/version")["version"]
+    if arguments.replay:
+        print(
+            replay(arguments.url, rows[:: max(1, len(rows) // arguments.replay)][: arguments.replay], version)
+        )
+        return
     print(digit(arguments.url, row, version) if "label" in row else flight(arguments.url, row, version))
 
 
@@ -42,6 +52,16 @@ def flight(url: str, row: dict[str, str], version: str) -> str:
     return (
         f"{row['carrier']}, {row['origin']} to {row['dest']}, {when}: version {version} says {said}; it {late}"
     )
+
+
+def replay(url: str, rows: list[dict[str, str]], version: str) -> str:
+    """How many of these flights the server calls late, and how many were."""
+    asked = [features(row) for row in rows]
+    answers = [
+        answer for start in range(0, len(asked), BATCH) for answer in ask(url, asked[start : start + BATCH])
+    ]
+    called, were = sum(answer["prediction"] for answer in answers), sum(row["late"] == "1" for row in rows)
+    return f"{len(rows)} flights: version {version} calls {called} late; {were} were"
 
 
 def features(row: dict[str, str]) -> dict[str, str | float | None]:

@@ -25,6 +25,8 @@ SILENCE = 2.0
 """Seconds of silence after which a sign of life is given."""
 PATIENCE = 3
 """Ticks that may fail while waiting: the next tick tries again."""
+ENDED_BADLY = re.compile(r"! hold +(training|measurement)-failed")
+"""What no story waits for the end of."""
 END_OF_TICK = re.compile(r"(Applied:|No changes\.)")
 """How the last line begins of what `reconcile --watch` prints for one tick."""
 
@@ -124,6 +126,8 @@ class Story:
                 self._tell("console", tick)
             if found:
                 return shown
+            if ENDED_BADLY.search(tick):
+                raise StoryError(f"`{command}` says:\n{tick}")
             failures += " failed" in line
             if failures > PATIENCE:
                 raise StoryError(f"`{command}` fails again and again")
