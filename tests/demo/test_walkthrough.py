@@ -57,6 +57,29 @@ def test_the_story_is_still_the_one_that_is_written(
         assert said == wrote, f"run `make walkthrough MODEL={model}` and read what changed"
 
 
+def test_there_is_a_story_for_every_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    import story
+
+    assert set(story.STORIES) == {path.parent.name for path in (ROOT / "models").glob("*/model.yaml")}
+    for told in story.STORIES.values():
+        assert all((ROOT / "demo" / tool).is_file() for tool in told.TOOLS)
+
+
+def test_a_story_finds_the_pull_request_that_it_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    from behind import pull_request
+    from stage import Story, StoryError
+
+    story = Story(ROOT, {})
+    for version, number in (("1", "1"), ("2", "12")):
+        line = f"  + open-pull-request  Promote digits to staging: version {version}  done #{number}\n"
+        story.told.append(("console", f"tick of now\nstaging/digits\n{line}"))
+    assert pull_request(story, "digits", "staging") == 12
+    with pytest.raises(StoryError, match="no pull request was opened for production"):
+        pull_request(story, "digits", "production")
+
+
 def test_the_readme_quotes_the_walkthrough_as_it_is_today(quote: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(quote.BLOCK.findall(readme)) > 3
