@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from behind import hasten, predict, pull_request
+from behind import hasten, predict, pull_request, served
 from stage import Story, StoryError
 
 TITLE = "A year of flights"
@@ -89,13 +89,36 @@ def january(story: Story) -> None:
     story.run("reconcile --dry-run")
 
 
+def october(story: Story) -> None:
+    story.chapter("4. October")
+    story.say(
+        "Months later. The server of version 2 is asked about October's flights. As the model's file says, it "
+        "keeps in its memory the rows that it answers."
+    )
+    story.run(f"python {DATA}/prepare.py --train 2013-q1 2013-q2 --recent ../october.csv")
+    server = served(story, MODEL, "production")["endpoint"]
+    story.run(f"python ../ask.py {server} ../october.csv --replay 5000")
+    story.say("Then somebody thinks that a wider network could be better.")
+    story.run("git pull --quiet")
+    story.edit(f"models/{MODEL}/model.yaml", "hidden: 64", "hidden: 128")
+    story.commit("flight-delay: a wider network")
+    story.until(r"open-pull-request .*production", why="version 4 is verified in staging and proposed")
+    story.say(
+        "On the July of its evaluation it is as good as what serves. But what production is asked today is not "
+        "what it learned from: the temperature has drifted far beyond the limit, and the schedule has not. No "
+        "number can say whether that is good enough, so a person has to."
+    )
+    story.run(f"reconcile pr show --no-diff {pull_request(story, MODEL, 'production')}")
+    story.run(f"reconcile explain {MODEL} production")
+
+
 def ending(story: Story) -> None:
-    story.chapter("4. What happened")
+    story.chapter("5. What happened")
     story.run(f"reconcile history production/{MODEL}")
     story.run("reconcile status")
 
 
-CHAPTERS: tuple[Callable[[Story], None], ...] = (beginning, first_quarter, half_year, january, ending)
+CHAPTERS: tuple[Callable[[Story], None], ...] = (beginning, first_quarter, half_year, january, october, ending)
 
 
 def data(story: Story, parts: str, message: str) -> None:
