@@ -7,6 +7,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+MODEL ?= digits
+PAGE_OF_digits := walkthrough
+PAGE_OF_flight-delay := flight-delay
 BIN := .venv/bin
 # The stamp's name says what the environment was made from, so nothing is installed twice and nothing is forgotten.
 STAMP := .venv/.made-from-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
@@ -22,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup demo walkthrough tutorial pictures test test-browser servers test-forge test-cluster test-platform check generate
-.PHONY: bench lock locks clean
+.PHONY: bench lock locks clean test-story
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -47,6 +50,7 @@ $(STAMP):
 
 # The demo runs from the wheel that a user would install, beside the dependencies that .venv has already.
 # FORGE=gitea tells it with pull requests on a real Gitea, for a browser to look at; needs Go and gcc once.
+# MODEL=flight-delay tells the longer one: a year of flights, new data, a mistake, drift.
 demo: setup  ## Tell the whole story on this machine, from training to rollback (about 3 minutes)
 	@rm -rf .demo/wheel
 	@$(UV) build --quiet --wheel --no-build-isolation --out-dir .demo/wheel
@@ -54,10 +58,10 @@ demo: setup  ## Tell the whole story on this machine, from training to rollback 
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(.demo/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	@$(UV) pip install --quiet --offline --no-deps --python .demo/venv/bin/python .demo/wheel/*.whl
-	@.demo/venv/bin/python demo/story.py $(if $(FORGE),--forge $(FORGE)) $(DEMO)
+	@.demo/venv/bin/python demo/story.py --model $(MODEL) $(if $(FORGE),--forge $(FORGE)) $(DEMO)
 
-walkthrough:  ## Tell the story, write docs/walkthrough.md from it, and renew what the README quotes of it
-	@$(MAKE) demo DEMO="--transcript docs/walkthrough.md"
+walkthrough:  ## Tell the story, write its page in docs/ from it, and renew what the README quotes of it
+	@$(MAKE) demo DEMO="--transcript docs/$(PAGE_OF_$(MODEL)).md"
 	@$(BIN)/python demo/quote.py
 
 tutorial: setup  ## Go the newcomer's path on this machine and write docs/tutorial.md from it (about 2 minutes)
@@ -68,6 +72,9 @@ pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (n
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+test-story: setup  ## Tell the longer story of the demo again and compare it with its page (about 8 minutes)
+	@$(BIN)/python -m pytest -m long tests $(TESTS)
 
 test-browser: setup  ## Run the tests that look at pages (needs Chromium)
 	@$(BIN)/python -m pytest -m browser tests $(TESTS)

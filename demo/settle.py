@@ -71,14 +71,14 @@ def bare(page: str) -> str:
 def skeleton(page: str) -> list[tuple[str, list[str]]]:
     """What two runs of the story must share: each command with what it printed, bare.
 
-    Of `reconcile --watch`: which actions were carried out, in any order, because it depends on the machine
-    which tick sees a measurement first.
+    How often a training says how far it is depends on the machine. Of `reconcile --watch`: which actions were
+    carried out, in any order, because it depends on the machine which tick sees a measurement first.
     """
     blocks: list[tuple[str, list[str]]] = [("", [])]
     for line in bare(page).splitlines():
         if line.startswith("$ "):
             blocks.append((line, []))
-        elif line not in ("", "```", "```console"):
+        elif line not in ("", "```", "```console") and not line.startswith("progress: "):
             blocks[-1][1].append(line)
     return [
         (command, sorted({line for line in lines if re.match(r"[+~-] .* done( #\d+)?$", line)}))

@@ -25,6 +25,8 @@ SILENCE = 2.0
 """Seconds of silence after which a sign of life is given."""
 PATIENCE = 3
 """Ticks that may fail while waiting: the next tick tries again."""
+ENDED_BADLY = re.compile(r"! hold +(training|measurement)-failed")
+"""What no story waits for the end of."""
 END_OF_TICK = re.compile(r"(Applied:|No changes\.)")
 """How the last line begins of what `reconcile --watch` prints for one tick."""
 
@@ -104,7 +106,7 @@ class Story:
     def linger(self) -> None:
         """Where there is something to look at that ends with the story: not yet."""
 
-    def until(self, pattern: str, *, why: str, within: float = 300) -> str:
+    def until(self, pattern: str, *, why: str, within: float = 900) -> str:
         """Let `reconcile --watch` tick until a tick prints ``pattern``; ticks that only wait are not shown.
 
         Returns what was shown. Raises StoryError where nothing matched within so many seconds.
@@ -124,6 +126,8 @@ class Story:
                 self._tell("console", tick)
             if found:
                 return shown
+            if ENDED_BADLY.search(tick):
+                raise StoryError(f"`{command}` says:\n{tick}")
             failures += " failed" in line
             if failures > PATIENCE:
                 raise StoryError(f"`{command}` fails again and again")

@@ -15,9 +15,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from behind import hasten
 from settle import settle
 from stage import Story, StoryError
-from story import HERE, environment_of, hasten, interrupted
+from story import HERE, environment_of, interrupted
 
 TITLE = "Tutorial: a model of your own"
 ABOUT = (

@@ -29,16 +29,14 @@ GENERATED = re.compile(
 )
 """What a checkout may hold besides the example itself: releases of its own, compiled files, data."""
 
+# `?*` and not `*`: DVC takes a folder `data/` for what `data/*` ignores, and then finds no pointer in it.
 IGNORED = """\
 # trueup's embedded registry, engine, forge and cluster
 /.trueup/
 # a model's data is in the DVC remote; Git has the pointers and the script that makes it
-/models/*/data/*
+/models/*/data/?*
 !/models/*/data/*.dvc
 !/models/*/data/*.py
-/.dvc/cache/
-/.dvc/tmp/
-/.dvc/config.local
 __pycache__/
 """
 
@@ -49,6 +47,9 @@ DVC_CONFIG = """\
 ['remote "local"']
     url = {remote}
 """
+
+DVC_IGNORED = "/config.local\n/tmp\n/cache\n"
+"""What DVC itself would write, and leave for somebody to commit."""
 
 README = """\
 # {name}
@@ -147,7 +148,7 @@ def _write(root: Path, target: Path, example: str, say: Callable[[str], None]) -
         say(f"wrote {part}/ ({copied} files)")
     texts = {
         ".gitignore": IGNORED,
-        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+        ".dvc/.gitignore": DVC_IGNORED,
         ".dvc/config": DVC_CONFIG.format(remote=target / ".trueup" / "data-remote"),
         "README.md": README.format(name=target.name),
     }

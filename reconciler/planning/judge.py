@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from reconciler.core.base import Instant, Subject, format_duration, format_instant
 from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.digests import evidence_key
-from reconciler.core.documents import Gate, Pin, Task, VerifiedPin, Waiver
+from reconciler.core.documents import Gate, Pin, Task, VerifiedPin, Versus, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import Bound, GateVerdict
 from reconciler.core.serving import ServingSnapshot
@@ -255,15 +255,14 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
             said.append(text)
         else:
             fail(gate.on_fail, f"not {text}")
-    if gate.versus is not None and gate.versus.ref == "baseline":
+    if gate.versus is not None and _ref(gate.versus, gate, case) == "baseline":
         _versus_baseline(gate, candidate, case, said, fail)
+        if gate.versus.ref == "champion":
+            noted.append("no champion, compared with the baseline instead")
     elif gate.versus is not None and case.champion == NO_CHAMPION:
         if gate.on_no_champion == "absolute":
             noted.append("no champion, judged by the threshold alone")
-        elif gate.on_no_champion == "baseline":
-            _versus_baseline(gate, candidate, case, said, fail)
-            noted.append("no champion, compared with the baseline instead")
-        else:
+        elif gate.on_no_champion != "baseline":  # which is answered above
             fail(gate.on_no_champion, "no champion to compare with")
     elif gate.versus is not None:
         shown = _versus_champion(gate, where, scores, said, fail)
@@ -294,16 +293,20 @@ def _bounds(gate: Gate, champion: Estimate | None, case: Case) -> Iterator[Bound
         yield Bound(at=gate.threshold, good="above" if gate.op in (">", ">=") else "below", of="threshold")
     if gate.versus is None:
         return
-    ref, drop, rise = gate.versus.ref, gate.versus.max_drop, gate.versus.max_rise
+    ref, drop, rise = _ref(gate.versus, gate, case), gate.versus.max_drop, gate.versus.max_rise
     base = case.baselines.get(gate.metric.partition(".")[2])
-    if ref == "champion" and case.champion == NO_CHAMPION and gate.on_no_champion == "baseline":
-        ref = "baseline"
     if ref == "champion":
         base = champion.value if champion else None
     if base is not None and drop is not None:
         yield Bound(at=base - drop, good="above", of=ref)
     elif base is not None and rise is not None:
         yield Bound(at=base + rise, good="below", of=ref)
+
+
+def _ref(versus: Versus, gate: Gate, case: Case) -> Literal["champion", "baseline"]:
+    """With what the candidate is compared: before the first release maybe with the baseline instead."""
+    instead = case.champion == NO_CHAMPION and gate.on_no_champion == "baseline"
+    return "baseline" if instead else versus.ref
 
 
 _Fail = Callable[[Literal["review", "block"], str], None]
@@ -387,10 +390,9 @@ def _asked(gate: Gate, case: Case) -> str:
     if gate.versus is not None:
         drop, rise = gate.versus.max_drop, gate.versus.max_rise
         limit = f"drop <= {_show(drop)}" if drop is not None else f"rise <= {_show(rise)}"
-        declared = case.baselines.get(gate.metric.partition(".")[2]) if gate.versus.ref == "baseline" else None
-        parts.append(
-            f"{limit} against the {gate.versus.ref}{'' if declared is None else f' {_show(declared)}'}"
-        )
+        ref, baseline = _ref(gate.versus, gate, case), case.baselines.get(gate.metric.partition(".")[2])
+        shown = f" {_show(baseline)}" if ref == "baseline" and baseline is not None else ""
+        parts.append(f"{limit} against the {ref}{shown}")
     return " and ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""docs/walkthrough.md is what happens: the story is told again and compared, command by command."""
+"""The stories are what happens: each is told again and compared with its page, command by command."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WALKTHROUGH = ROOT / "docs" / "walkthrough.md"
+FLIGHTS = ROOT / "docs" / "flight-delay.md"
 
 
 @pytest.fixture
@@ -29,24 +30,54 @@ def quote(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return quote
 
 
-def test_the_story_is_still_the_one_that_is_written(settle: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "page"),
+    [("digits", WALKTHROUGH), pytest.param("flight-delay", FLIGHTS, marks=pytest.mark.long)],
+)
+def test_the_story_is_still_the_one_that_is_written(
+    model: str, page: Path, settle: ModuleType, tmp_path: Path
+) -> None:
     told = subprocess.run(
         [
             sys.executable,
             str(ROOT / "demo/story.py"),
+            f"--model={model}",
             f"--folder={tmp_path / 'scratch'}",
             f"--transcript={tmp_path / 'page.md'}",
         ],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert told.returncode == 0, told.stdout[-4000:] + told.stderr
-    new, written = settle.skeleton((tmp_path / "page.md").read_text()), settle.skeleton(WALKTHROUGH.read_text())
+    new, written = settle.skeleton((tmp_path / "page.md").read_text()), settle.skeleton(page.read_text())
     assert [command for command, _ in new] == [command for command, _ in written]
     for said, wrote in zip(new, written, strict=True):
-        assert said == wrote, "run `make walkthrough` and read what changed"
+        assert said == wrote, f"run `make walkthrough MODEL={model}` and read what changed"
+
+
+def test_there_is_a_story_for_every_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    import story
+
+    assert set(story.STORIES) == {path.parent.name for path in (ROOT / "models").glob("*/model.yaml")}
+    for told in story.STORIES.values():
+        assert all((ROOT / "demo" / tool).is_file() for tool in told.TOOLS)
+
+
+def test_a_story_finds_the_pull_request_that_it_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    from behind import pull_request
+    from stage import Story, StoryError
+
+    story = Story(ROOT, {})
+    for version, number in (("1", "1"), ("2", "12")):
+        line = f"  + open-pull-request  Promote digits to staging: version {version}  done #{number}\n"
+        story.told.append(("console", f"tick of now\nstaging/digits\n{line}"))
+    assert pull_request(story, "digits", "staging") == 12
+    with pytest.raises(StoryError, match="no pull request was opened for production"):
+        pull_request(story, "digits", "production")
 
 
 def test_the_readme_quotes_the_walkthrough_as_it_is_today(quote: ModuleType) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,22 @@ def test_the_example_is_committed_pushed_and_has_its_data(shipped: Path, tmp_pat
     assert f"url = {remote}" in (target / ".dvc/config").read_text()
     assert (remote / "files/md5" / ROWS[:2] / ROWS[2:]).read_text() == "a,b\n1,2\n"
     assert said[-1].strip() == f"next: cd {target} && reconcile --dry-run"
+
+
+def test_dvc_finds_the_pointers_and_pushes_new_data(shipped: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    init(target, example="tiny", say=lambda _: None)
+    content = b"a,b\n3,4\n"
+    (target / "models/tiny/data/rows.csv").write_bytes(content)
+    for words in (["add", "models/tiny/data/rows.csv"], ["push"]):
+        dvc = [sys.executable, "-m", "dvc", *words, "--quiet"]
+        subprocess.run(
+            dvc, cwd=target, check=True, capture_output=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"}
+        )
+    assert git(target, "status", "--porcelain").split() == ["M", "models/tiny/data/rows.csv.dvc"]
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    pushed = target / ".trueup/data-remote/files/md5" / digest[:2] / digest[2:]
+    assert pushed.read_bytes() == content
 
 
 def test_of_several_examples_one_is_written(shipped: Path, tmp_path: Path) -> None:

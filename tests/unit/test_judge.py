@@ -313,7 +313,9 @@ def test_the_worst_slice_against_a_baseline_is_the_one_with_the_worst_value() ->
 
 
 def test_before_a_champion_the_bound_is_the_baselines() -> None:
-    (bound,) = ask(paired(versus=BASE_LIKE, on_no_champion="baseline"), evidence(case=FIRST), FIRST).bounds
+    said = ask(paired(versus=BASE_LIKE, on_no_champion="baseline"), evidence(case=FIRST), FIRST)
+    assert said.asked == "drop <= 0.01 against the baseline 0.93"
+    (bound,) = said.bounds
     assert (round(bound.at, 9), bound.good, bound.of) == (0.92, "above", "baseline")
 
 
