@@ -93,7 +93,7 @@ class Wake(Frozen):
     """Where the engine calls when a run has ended, so that the next tick need not be waited for."""
 
     url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._:/\[\]-]+$", max_length=300)] = Field(
-        description="Of `reconcile --watch --listen`, as the runs reach it: http://HOST:PORT/wake"
+        description="Of `reconcile --watch --listen PORT`, as the runs reach it: http://HOST:PORT/wake"
     )
     token: Secret = Field(description="What a caller has to know; the same for a forge's webhooks.")
 

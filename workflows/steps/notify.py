@@ -1,7 +1,7 @@
 """Tell the reconciler that a run has ended, so that it looks now and not at its next tick.
 
-Nobody waits for it and nothing depends on it: what goes wrong is logged, and the step has succeeded. It calls at
-most three times, within half a minute.
+Nobody waits for it and nothing depends on it: what goes wrong is logged, and the step has succeeded. It calls
+three times at most, within half a minute.
 """
 
 from __future__ import annotations
