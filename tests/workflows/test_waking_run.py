@@ -28,7 +28,7 @@ BOUND = 60.0
 
 
 def template() -> dict[str, Any]:
-    """The shipped template of a measurement with a moment of nothing for its work; what follows is as shipped."""
+    """A shipped template with a moment of nothing for its work; what follows is as shipped."""
     document: dict[str, Any] = YAML(typ="safe").load((RENDERED / "measure-parity-v1.yaml").read_text())
     kept = {document["spec"]["onExit"], "notify"}
     leaving = [each for each in document["spec"]["templates"] if each["name"] in kept]
