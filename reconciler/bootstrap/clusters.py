@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.bootstrap.process import Clock, cache
+from reconciler.bootstrap.process import Clock, cache, is_set, secret
 from reconciler.bootstrap.registries import tracking_uris
 from reconciler.bootstrap.repository import Repository
+from reconciler.core.argo import WAKE_TOKEN
 from reconciler.core.errors import Terminal
 from reconciler.core.platform import ClusterKubernetes, EngineArgo, Platform
 from reconciler.ports import Lease, Source
@@ -32,7 +33,9 @@ def connect_engine(repository: Repository, platform: Platform, source: Source) -
         case _:
             from reconciler.adapters.embedded.engine import EmbeddedEngine
 
-            environment = step_environment(repository, platform)
+            wake = platform.engine.wake
+            token = {WAKE_TOKEN: secret(wake.token)} if wake and is_set(wake.token) else {}
+            environment = step_environment(repository, platform) | token
             return EmbeddedEngine(home=repository.home, checkout=source.checkout, env=environment)
 
 

@@ -14,6 +14,8 @@ from reconciler.cli.session import Session
 from reconciler.cli.version import version_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconciler.core.desired import DesiredState
     from reconciler.core.plan import Outcome, Plan
     from reconciler.loop import Planned
@@ -35,6 +37,13 @@ def reconcile(
         typer.Option(
             metavar="[SECONDS]",
             help=f"Tick every {WATCH_INTERVAL} seconds unless said otherwise, and at once after a change.",
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="With --watch: tick at once when engine or forge call /wake. HOST: this machine alone.",
         ),
     ] = None,
     expect: Annotated[
@@ -62,16 +71,25 @@ def reconcile(
     """
     context.obj = directory
     if context.invoked_subcommand is not None:
-        _refuse_with(context, dry_run or detailed_exitcode or {env, model, watch, expect} != {None})
+        _refuse_with(context, dry_run or detailed_exitcode or {env, model, watch, listen, expect} != {None})
         return
-    _check_options(dry_run, {"--env": env, "--model": model, "--expect": expect})
+    _check_options(dry_run, {"--env": env, "--model": model, "--listen": listen, "--expect": expect})
     _check_stream(watch, output)
     from reconciler.planning.in_motion import Scope
 
     ticks = Ticks(directory, Scope(environment=env or "", model=model or ""), dry_run, expect, output)
     if watch is None:
+        _refuse_alone(listen)
         raise typer.Exit(exit_code(*ticks.tick(), detailed_exitcode))
-    ticks.forever(max(watch, 0))
+    if listen is None:
+        ticks.forever(max(watch, 0), time.sleep)
+        return
+    from reconciler.cli.waking import Alarm, address, listening, receiver
+
+    alarm = Alarm()
+    with listening(receiver(ticks.wake_token(), alarm.call), *address(listen)) as url:
+        console.note(f"listening on {url}")
+        ticks.forever(max(watch, 0), alarm.sleep)
 
 
 def exit_code(plan: Plan, outcomes: tuple[Outcome, ...] | None, detailed: bool = False) -> int:
@@ -116,7 +134,20 @@ class Ticks:
         self._said = news
         return plan, outcomes
 
-    def forever(self, seconds: int) -> None:
+    def wake_token(self) -> Callable[[], str]:
+        """What callers of the receiver have to know. Terminal where the Platform or its secret is silent."""
+        from reconciler.bootstrap.process import PLATFORM, require, secret
+        from reconciler.core.errors import Terminal
+
+        wake = Session(self._directory).platform.engine.wake
+        if wake is None:
+            hint = f"add engine.wake to {PLATFORM}"
+            raise Terminal("main's Platform does not say whose calls to take", where="--listen", hint=hint)
+        place = wake.token
+        require(place)
+        return lambda: secret(place)
+
+    def forever(self, seconds: int, sleep: Callable[[float], None]) -> None:
         """Until interrupted. A tick that fails is reported, and the next one goes on.
 
         A tick that changed something is followed at once: what it changed may be what the next step waits for.
@@ -132,7 +163,7 @@ class Ticks:
                 console.fail(error)
                 self._session = None
             with console.working(f"waiting {seconds} s for the next tick; Ctrl-C ends", patience=0.5):
-                time.sleep(seconds)
+                sleep(seconds)
 
     def _report(self, planned: Planned, outcomes: tuple[Outcome, ...] | None, one_of_many: bool) -> None:
         from reconciler.report import json, layout, markdown, text
@@ -152,6 +183,13 @@ class Ticks:
             case PlanFormat.text:
                 head = [layout.BLANK, text.moment(plan)] if one_of_many else []
                 console.show([*head, *text.plan(plan, outcomes, remaining)])
+
+
+def _refuse_alone(listen: str | None) -> None:
+    from reconciler.core.errors import Terminal
+
+    if listen is not None:
+        raise Terminal("one tick is not woken", where="--listen", hint="give it with --watch")
 
 
 def _check_options(dry_run: bool, given: dict[str, str | None]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reconciler.cli import console
 from reconciler.cli.session import Session
-
-if TYPE_CHECKING:
-    from socket import socket
 
 HOST, PORT = "127.0.0.1", 8383
 
@@ -29,27 +26,12 @@ def web(
     import uvicorn
 
     from reconciler.bootstrap.process import now
+    from reconciler.cli.listening import bound
     from reconciler.cli.site import create_site
 
     name = Session.of(context).repository.origin.rstrip("/").rpartition("/")[2].removesuffix(".git")
     site = create_site(lambda: Session.of(context).readers, now, name=name, patience=refresh)
-    socket = _bound(port)
+    socket = bound(HOST, port, "--port")
     console.write(f"http://{HOST}:{socket.getsockname()[1]}/\n")
     config = uvicorn.Config(site, log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[socket])
-
-
-def _bound(port: int) -> socket:
-    from socket import socket
-
-    from reconciler.core.errors import Terminal
-
-    bound = socket()
-    try:
-        bound.bind((HOST, port))
-    except OSError as error:
-        bound.close()
-        raise Terminal(
-            f"port {port} cannot be had: {error.strerror}", where="--port", hint="--port 0 takes a free one"
-        ) from error
-    return bound

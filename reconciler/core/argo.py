@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 CHECKPOINT = "/trueup/checkpoint"
 """Where a training keeps its checkpoint: templates mount it, pools and engines make it outlive a pod."""
 
+WAKE_TOKEN = "TRUEUP_WAKE_TOKEN"  # noqa: S105 - its name
+"""Variable of the one step that calls when a run has ended; it comes from a Secret, or from this machine."""
+
 _REFERENCE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 

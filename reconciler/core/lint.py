@@ -85,6 +85,11 @@ def _spec(spec: Doc) -> Iterator[Fault]:
     if str(entrypoint) not in templates:
         hint = f"there is {', '.join(sorted(templates)) or 'no template'}"
         yield Fault(f"template name {entrypoint!r} undefined", ("spec", "entrypoint"), hint)
+    on_exit = spec.get("onExit")
+    if on_exit is not None and str(on_exit) not in templates:
+        yield Fault(
+            f"template name {on_exit!r} undefined", ("spec", "onExit"), f"there is {', '.join(templates)}"
+        )
     known = {f"workflow.parameters.{name}" for name in _declared(spec.get("arguments"), "parameters")}
     for name, template in templates.items():
         own = known | {

@@ -89,6 +89,15 @@ class DataCache(Frozen):
     )
 
 
+class Wake(Frozen):
+    """Where the engine calls when a run has ended, so that the next tick need not be waited for."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._:/\[\]-]+$", max_length=300)] = Field(
+        description="Of `reconcile --watch --listen PORT`, as the runs reach it: http://HOST:PORT/wake"
+    )
+    token: Secret = Field(description="What a caller has to know; the same for a forge's webhooks.")
+
+
 class Engine(Frozen):
     """What every engine has."""
 
@@ -98,6 +107,7 @@ class Engine(Frozen):
         description="How long a finished run that is not needed any more stays, for its logs.",
     )
     pools: dict[Name, Pool] = Field(default_factory=dict, description="For `training.compute.pool`.")
+    wake: Wake | None = None
     data_cache: DataCache | None = Field(
         default=None, description="The embedded engine has its machine's cache, and takes no notice of this."
     )

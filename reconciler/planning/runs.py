@@ -115,6 +115,7 @@ def submission(
             "model": subject.model,
             "commit": view.desired.revision,
             "image": view.desired.platform.images.steps,
+            **({"wake": wake.url} if (wake := view.desired.platform.engine.wake) else {}),
             **({"data-pod": canonical_json(data_pod)} if data_pod else {}),
             **parameters,
         },

@@ -775,6 +775,71 @@ def test_a_run_that_is_deleted_leaves_its_name(bench: Bench) -> None:
     assert finished(bench).phase == "Succeeded"
 
 
+# --- every engine: what follows the end ---------------------------------------------------------------------
+
+GOES_ON = {"failed": True, "error": True}
+
+
+def exiting(tasks: list[Doc], *templates: Doc, script: str, when: str = "", **spec: Any) -> Doc:
+    """A template whose onExit runs ``script``."""
+    said = {"when": when} if when else {}
+    leave = {"name": "exit", "dag": {"tasks": [task("notify", continueOn=GOES_ON, **said)]}}
+    return template(tasks, *templates, leave, sh("notify", script), onExit="exit", **spec)
+
+
+STATUS = 'echo "{{workflow.name}} {{workflow.status}}" >> $BENCH/told'
+
+
+@pytest.mark.parametrize(
+    ("script", "deadline", "phase", "message"),
+    [
+        ("true", 60, "Succeeded", ""),
+        ("exit 3", 60, "Failed", "train: Error (exit code 3)"),
+        ("exec sleep 60", 1, "Failed", "Step exceeded its deadline"),
+    ],
+    ids=["success", "failure", "deadline"],
+)
+def test_what_follows_the_end_knows_how_it_was(
+    bench: Bench, tmp_path: Path, script: str, deadline: int, phase: str, message: str
+) -> None:
+    run = ran(bench, exiting([task("train")], sh("train", script), script=STATUS), deadline=deadline)
+    assert (run.phase, run.message) == (phase, message)
+    assert (tmp_path / "told").read_text() == f"train-digits-1 {phase}\n"
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 1", "kill -9 $$", "echo gone; exit 75"], ids=["fails", "is killed", "gives up"]
+)
+def test_the_end_is_what_it_was_whatever_follows(bench: Bench, script: str) -> None:
+    train = sh("train", "echo 7 > out/version", outputs=gives("version"))
+    run = ran(bench, exiting([task("train")], train, script=script))
+    assert (run.phase, run.message, run.outputs) == ("Succeeded", "", {"version": "7"})
+    assert bench.nodes(run.name)["notify"][1] == "Failed"
+
+
+def test_what_follows_is_skipped_where_nobody_is_to_be_told(bench: Bench, tmp_path: Path) -> None:
+    doc = exiting(
+        [task("train")], sh("train", "true"), script=STATUS, when="'{{workflow.parameters.wake}}' != ''"
+    )
+    doc["spec"]["arguments"]["parameters"].append({"name": "wake", "value": ""})
+    bench.publish(doc)
+    submit(bench.engine)
+    assert finished(bench).phase == "Succeeded"
+    assert not (tmp_path / "told").exists()
+    submit(bench.engine, "train-digits-2", wake="http://127.0.0.1:8484/wake")
+    assert finished(bench, "train-digits-2").phase == "Succeeded"
+    assert (tmp_path / "told").read_text() == "train-digits-2 Succeeded\n"
+
+
+def test_nothing_follows_a_run_that_is_stopped(bench: Bench, tmp_path: Path) -> None:
+    bench.publish(exiting([task("train")], sh("train", "touch $BENCH/began; exec sleep 60"), script=STATUS))
+    submit(bench.engine)
+    until((tmp_path / "began").exists)
+    bench.engine.stop("train-digits-1", reason="done with", by="Ada")
+    assert finished(bench).message == "Stopped with strategy 'Terminate'"
+    assert not (tmp_path / "told").exists()
+
+
 # --- every engine: names and crashes ----------------------------------------------------------------------
 
 COUNT = template(
@@ -977,6 +1042,17 @@ def test_the_environment_and_the_folder_of_a_task(embedded: EmbeddedBench) -> No
     assert run.outputs["seen"] == f"x|$(NAME)|$(OTHER)|/trueup/in|yes|{place}|work"
 
 
+def test_a_secret_is_for_the_task_that_names_it(embedded: EmbeddedBench) -> None:
+    look = 'echo "${FROM_THE_ENGINE:-nothing}"'
+    named = {"name": "FROM_THE_ENGINE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    register = sh("register", look)
+    register["container"]["env"] = [named]
+    run = ran(
+        embedded, template([task("train"), task("register", depends="train")], sh("train", look), register)
+    )
+    assert list(embedded.engine.logs(run.name)) == [("train", "nothing\n"), ("register", "yes\n")]
+
+
 def test_a_variable_from_the_cluster_that_the_engine_has_not(embedded: EmbeddedBench) -> None:
     reference = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     train = sh("train", "true")
@@ -1088,7 +1164,12 @@ EVERYTHING = template(
             ],
         },
     },
+    {
+        "name": "exit",
+        "dag": {"tasks": [task("c", template="b", continueOn={"failed": True, "error": True})]},
+    },
     parameters=({"name": "m", "value": "1", "default": "1"},),
+    onExit="exit",
     activeDeadlineSeconds=60,
     parallelism=1,
 )
@@ -1189,6 +1270,18 @@ def test_items_that_could_not_be_names_of_files(embedded: EmbeddedBench, item: s
         "Error",
         f"each: the embedded engine takes plain words as items of withParam, not {item}",
     )
+
+
+@pytest.mark.parametrize(
+    "leaving",
+    [{}, {"continueOn": {"failed": True}}, {"continueOn": GOES_ON, "withParam": '["a"]'}],
+    ids=["it does not go on", "it goes on after a failure alone", "it is many"],
+)
+def test_what_follows_may_not_fail_the_run(leaving: Doc) -> None:
+    leave = {"name": "exit", "dag": {"tasks": [task("notify", **leaving)]}}
+    doc = template([task("train")], sh("train", "true"), sh("notify", "true"), leave, onExit="exit")
+    (found,) = read_fields(doc).refused
+    assert found.startswith("task 'notify' of onExit")
 
 
 def test_a_refused_field_fails_the_run_before_anything_runs(embedded: EmbeddedBench, tmp_path: Path) -> None:

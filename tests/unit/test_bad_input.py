@@ -595,7 +595,7 @@ CASES = [
         "a field of another system",
         {PLATFORM: f"{HEADER}Platform\nengine: {{namespace: ml}}\n"},
         [
-            f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, dataCache, keep, pools, type"
+            f"{PLATFORM}:3: has the unknown field engine.namespace. hint: there are attempts, dataCache, keep, pools, type, wake"
         ],
         EVERYTHING,
     ),

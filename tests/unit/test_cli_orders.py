@@ -81,6 +81,20 @@ def test_what_is_cancelled_stays_so_until_it_is_retried(desk: Desk, capsys: Said
     assert len(world.registry.models["digits"].versions) == 1
 
 
+def test_logs_say_who_asked_and_who_ended_it(desk: Desk, capsys: Said) -> None:
+    world = desk.sits(retraining())
+    assert run(["retrain", "digits", "--reason", "the demo"]) == 0
+    name = capsys.readouterr().out.strip()
+    desk.sits(world, "Grace")
+    assert run(["cancel", name, "--reason", "no demo"]) == 0
+    capsys.readouterr()
+    for command in (["logs", name], ["logs", "--follow", name]):
+        run(command)
+        said = capsys.readouterr().err
+        assert f"{name} was asked for by Ada: the demo" in said
+        assert f"{name} was ended by Grace: no demo" in said
+
+
 def test_an_order_waits_for_the_tick_that_has_the_lease(desk: Desk) -> None:
     world = retraining()
     turns: list[str] = []

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
+from reconciler.cli.waking import address
 from reconciler.core.documents import rendered_folder
 from reconciler.core.platform import Platform
 from reconciler.core.strict_yaml import read
@@ -93,7 +94,7 @@ def test_every_manifest_is_in_a_kustomization() -> None:
         ]
     }
     named |= {folder / "kustomization.yaml" for folder in named}
-    tops = {DEPLOY / top / "kustomization.yaml" for top in ("argocd", "example")}
+    tops = {DEPLOY / top / "kustomization.yaml" for top in ("argocd", "example", "watch")}
     known = {path.resolve() for path in named | tops}
     assert [path for path, _ in ITEMS if (DEPLOY / path).resolve() not in known] == []
 
@@ -134,6 +135,30 @@ def test_the_reconcilers_pod_is_restricted() -> None:
     writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
     assert env["TRUEUP_CACHE"]["value"] in writable
     assert env["HOME"]["value"] in writable
+
+
+def test_the_reconciler_that_stays_is_the_same_pod_and_listens_where_it_is_called() -> None:
+    deployment, service = only("Deployment")["spec"], only("Service", "watch")["spec"]
+    stays = deployment["template"]["spec"]
+    (container,) = stays["containers"]
+    (ticks,) = pod()["containers"]
+    added = {"args", "ports", "readinessProbe"}
+    mount = {"name": "wake", "mountPath": "/var/run/secrets/trueup-wake", "readOnly": True}
+    assert container.keys() - ticks.keys() == added
+    assert [m for m in container["volumeMounts"] if m not in ticks["volumeMounts"]] == [mount]
+    assert [v["name"] for v in stays["volumes"] if v not in pod()["volumes"]] == ["wake"]
+    same = {"volumeMounts", *added}
+    assert {k: v for k, v in container.items() if k not in same} == {
+        k: v for k, v in ticks.items() if k not in same
+    }
+    apart = {"containers", "volumes", "restartPolicy"}
+    assert {k: v for k, v in stays.items() if k not in apart} == {
+        k: v for k, v in pod().items() if k not in apart
+    }
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    assert service["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
+    assert address(container["args"][-1]) == ("0.0.0.0", service["ports"][0]["port"])
+    assert container["ports"] == [{"name": "wake", "containerPort": service["ports"][0]["port"]}]
 
 
 def test_the_image_of_the_example_is_pinned() -> None:

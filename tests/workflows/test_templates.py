@@ -158,8 +158,9 @@ def test_a_lost_node_is_tried_again_and_a_bug_or_too_little_memory_is_not(
     phase: str, code: int, message: str, again: bool
 ) -> None:
     last = {"lastRetry.status": phase, "lastRetry.exitCode": str(code), "lastRetry.message": message}
-    for parameter in TASKS:
-        expression = parameter.values[1]["retryStrategy"]["expression"]
+    retried = [parameter.values[1] for parameter in TASKS if parameter.values[1]["name"] != "notify"]
+    for template in retried:
+        expression = template["retryStrategy"]["expression"]
         assert parse_expression(expression, last.keys()).holds(last) is again
 
 
@@ -168,7 +169,8 @@ def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
         name, template = parameter.values
         variables = template["container"].get("env") or []
         assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
-        assert bool(variables) == (template["name"] in ("register", "evaluate", "parity", "drift")), name
+        recorders = ("register", "evaluate", "parity", "drift", "notify")
+        assert bool(variables) == (template["name"] in recorders), name
     for document in TEMPLATES.values():
         declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}
         assert not {name for name in declared if re.search("token|password|secret|uri", name)}
@@ -191,7 +193,24 @@ def test_training_code_runs_without_the_registrys_account() -> None:
         if "container" in template
     }
     assert accounts.pop("register") == "trueup-record"
-    assert accounts == dict.fromkeys(("data", "search", "trial", "train"), "trueup-train")
+    assert accounts == dict.fromkeys(("data", "search", "trial", "train", "notify"), "trueup-train")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_run_ends_with_a_call_that_nothing_depends_on(name: str) -> None:
+    spec = TEMPLATES[name]["spec"]
+    templates = {template["name"]: template for template in spec["templates"]}
+    (call,) = templates[spec["onExit"]]["dag"]["tasks"]
+    assert call["continueOn"] == {"failed": True, "error": True}
+    assert call["when"] == "'{{workflow.parameters.wake}}' != ''"
+    notify = templates[call["template"]]
+    assert (notify["activeDeadlineSeconds"], "retryStrategy" in notify, "outputs" in notify) == (
+        60,
+        False,
+        False,
+    )
+    (variable,) = notify["container"]["env"]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "trueup-wake", "key": "token", "optional": True}}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ STEPS = {
     "register": "make a model folder a version in the registry",
     "identify": "tag a version registered elsewhere with its digest",
     "evaluate": "score candidate and champion on the same rows",
+    "notify": "tell the reconciler that a run has ended",
     "parity": "compare the real server's answers with the model's predictions",
     "drift": "compare training rows with recorded requests",
 }

@@ -28,6 +28,7 @@ from hera.workflows import (
 from hera.workflows.models import (
     Backoff,
     Capabilities,
+    ContinueOn,
     Mutex,
     PodGC,
     PodSecurityContext,
@@ -39,6 +40,7 @@ from hera.workflows.models import (
     ValueFrom,
 )
 
+from reconciler.core.argo import WAKE_TOKEN
 from reconciler.core.platform import Images
 
 ROOT = "/trueup"
@@ -46,6 +48,7 @@ SOURCE = f"{ROOT}/src"
 IN = f"{ROOT}/in"
 OUT = f"{ROOT}/out"
 
+ON_EXIT = "exit"
 RECIPE = "1"
 """A new one makes every training key new, and so trains every model again."""
 
@@ -56,6 +59,10 @@ INFRASTRUCTURE = (
 """A step exits with 75 (EX_TEMPFAIL of sysexits.h) where a service did not answer, or where it was told to end.
 Losing a node shows as Failed "imminent node shutdown" or as Error "pod deleted"; Argo also says Error where its
 own machinery failed. Anything else would fail again: a bug, or too little memory (137, "OOMKilled")."""
+
+_CALLER, _TOKEN = "trueup-wake", "token"
+_WAKE = SecretEnv(name=WAKE_TOKEN, secret_name=_CALLER, secret_key=_TOKEN, optional=True)
+"""What the receiver of `reconcile --watch --listen` wants to hear."""
 
 _MLFLOW, _URI = "trueup-mlflow", "MLFLOW_TRACKING_URI"
 REGISTRY = (
@@ -221,6 +228,7 @@ def dag(
         annotations={"trueup.dev/recipe": RECIPE},
         labels={"app.kubernetes.io/managed-by": "trueup"},
         entrypoint="main",
+        on_exit=ON_EXIT,
         pod_gc=PodGC(strategy="OnWorkflowSuccess", delete_delay_duration="1h"),
         ttl_strategy=KEPT,
         synchronization=Synchronization(mutexes=[Mutex(name=one_at_a_time)]) if one_at_a_time else None,
@@ -228,8 +236,38 @@ def dag(
             *(_parameter(each, value) for each, value in parameters.items()),
             Parameter(name="image", value=Images().steps),
             *(Parameter(name=name, value=value) for name, value in fetching.items()),
+            Parameter(name="wake", value=""),
         ],
     ) as template:
         with DAG(name="main"):
             yield template
         template.templates.extend(each.container for each in steps)
+        template.templates.append(_call_at_the_end())
+
+
+def _call_at_the_end() -> Container:
+    """What follows every run: a call to the receiver, where the Platform names one. Inside of a template.
+
+    Nothing becomes of its failure: the run is over, and is what it was.
+    """
+    with DAG(name=ON_EXIT):
+        Task(
+            name="notify",
+            template="notify",
+            when=f"'{workflow_parameter('wake')}' != ''",
+            continue_on=ContinueOn(failed=True, error=True),
+        )
+    return _NOTIFY
+
+
+_NOTIFY = step(
+    "notify",
+    f"--url={workflow_parameter('wake')}",
+    "--run={{workflow.name}}",
+    "--phase={{workflow.status}}",
+    account="trueup-train",
+    cpu="100m",
+    memory="256Mi",
+).container
+_NOTIFY.env, _NOTIFY.active_deadline_seconds = [_WAKE], 60
+_NOTIFY.retry_strategy = None  # it tries again by itself, and then nobody waits for it

@@ -15,7 +15,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class Run:
         self.conditions: dict[str, Condition] = {}  # when each task starts
         self.items: dict[str, list[str]] = {}  # task with withParam -> the names of what it is run for
         self.templates: dict[str, dict[str, Any]] = {}
+        self.secrets: set[str] = set()  # names of variables that only who asks for them gets
         self.values: dict[str, str] = {}  # of every reference that has one by now
         self.artifacts: dict[str, Path] = {}  # likewise
         self.ended: dict[str, asyncio.Event] = {}
@@ -113,23 +115,43 @@ class Run:
         except (InvalidSpecError, ValueError) as error:
             return self.finish("Failed", f"invalid spec: {error}")
         work = asyncio.ensure_future(self._dag())
-        loop.call_later(limit, end, "Step exceeded its deadline")
+        deadline = loop.call_later(limit, end, "Step exceeded its deadline")
         try:
             await work
         except asyncio.CancelledError:
-            return self.finish("Failed", self.ending)
+            outcome = ("Failed", self.ending)
+        else:
+            outcome = self._outcome(spec)
+        deadline.cancel()
+        if spec.get("onExit") and self.ending != TERMINATED:
+            work = asyncio.ensure_future(self._exit(spec, outcome[0]))
+            with suppress(asyncio.CancelledError):
+                await work
+        return self.finish(*outcome)
+
+    def _outcome(self, spec: Mapping[str, Any]) -> tuple[str, str]:
+        """Phase and message of a DAG that came to its end."""
         waited = {before for condition in self.conditions.values() for before in condition.names}
         last = ((self.branch[name], task) for name, task in self.tasks.items() if name not in waited)
         phase = next((p for p, task in last if p in _BAD and p not in continues(task)), "Succeeded")
         if phase in _BAD:
-            return self.finish(phase, self._first_failure())
+            return phase, self._first_failure()
         ran = {
             str(task["template"])
             for name, task in self.tasks.items()
             if self.status.nodes[name].phase == "Succeeded"
         }
         missing = unrecorded(spec, ran)
-        return self.finish("Failed" if missing else phase, missing)
+        return ("Failed" if missing else phase), missing
+
+    async def _exit(self, spec: Mapping[str, Any], phase: str) -> None:
+        """onExit, as in Argo: after success, failure and the deadline, and not after Terminate.
+
+        That no failure of its tasks is one of the run is checked before anything runs.
+        """
+        self.values["workflow.status"] = phase
+        for task in self.templates[spec["onExit"]]["dag"]["tasks"]:
+            await self._guarded(task["name"], self._task(task["name"], task, self.values))
 
     def _spec(self) -> dict[str, Any]:
         """The template at the submission's commit, checked; sets its tasks and the values of its parameters."""
@@ -159,6 +181,7 @@ class Run:
                 )
             self.values[f"workflow.parameters.{name}"] = value
         self.templates = {template["name"]: template for template in spec["templates"]}
+        self.secrets = {name for template in spec["templates"] for name in _secrets(template)}
         main = self.templates[spec["entrypoint"]]
         for name in inputs_of(main, "parameters"):
             self.values[f"inputs.parameters.{name}"] = self.values[f"workflow.parameters.{name}"]
@@ -322,7 +345,7 @@ class Run:
             template,
             root=root,
             log=self.folder / "logs" / f"{title}.log",
-            environment={**os.environ, COOKIE: str(self.folder)},
+            environment={**self._environment(template), COOKIE: str(self.folder)},
             limit=min(limits, default=None),
             grace=self.submission.grace,
         )
@@ -345,6 +368,11 @@ class Run:
                 found = {parameter["globalName"]: outputs[parameter["name"]]}
                 self._write(outputs={**self.status.run.outputs, **found})
         return self._end(title, "Succeeded", exit_code=0, outputs=outputs)
+
+    def _environment(self, template: Mapping[str, Any]) -> dict[str, str]:
+        """This process's, without what is a Secret to another container and not to this one."""
+        hidden = self.secrets - set(_secrets(template))
+        return {name: value for name, value in os.environ.items() if name not in hidden}
 
     def _repository(self, git: Mapping[str, Any]) -> Path:
         if git.get("revision") != self.submission.commit:
@@ -378,6 +406,13 @@ class Run:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _secrets(template: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the variables that a container takes from Secrets."""
+    for item in template.get("container", {}).get("env") or ():
+        if "secretKeyRef" in (item.get("valueFrom") or {}):
+            yield str(item["name"])
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def _paths(prefix: str, names: str) -> tuple[str, ...]:
 
 HONOURED: tuple[str, ...] = (
     *("apiVersion", "kind"),
-    *_paths("spec", "entrypoint activeDeadlineSeconds parallelism"),
+    *_paths("spec", "entrypoint onExit activeDeadlineSeconds parallelism"),
     *_paths("spec.arguments.parameters", "name value default"),
     *_paths(_TEMPLATE, "name activeDeadlineSeconds"),
     *_paths(f"{_TEMPLATE}.inputs.parameters", "name value default"),
@@ -74,7 +74,7 @@ IGNORED: tuple[str, ...] = (
 
 _STORES = "artifactory azure fromExpression gcs globalName hdfs http mode oss plugin raw s3 subPath"
 REFUSED: tuple[str, ...] = (
-    *_paths("spec", "hooks onExit retryStrategy shutdown suspend templateDefaults synchronization.semaphores"),
+    *_paths("spec", "hooks retryStrategy shutdown suspend templateDefaults synchronization.semaphores"),
     *_paths("spec", "volumeClaimTemplates volumes workflowTemplateRef"),
     *_paths("spec.arguments", "artifacts parameters.valueFrom"),
     *_paths(_TEMPLATE, "containerSet data http plugin resource script steps suspend"),
@@ -94,7 +94,7 @@ REFUSED: tuple[str, ...] = (
 MOUNTS = ("/tmp", "/trueup", CHECKPOINT)  # noqa: S108 - where a template may have an empty volume
 """The last one is kept from one attempt at a task to the next, as a platform's volume for checkpoints is."""
 VARIABLES = re.compile(
-    r"workflow\.name|workflow\.parameters\.[-\w]+|inputs\.parameters\.[-\w]+|retries|item"
+    r"workflow\.name|workflow\.status|workflow\.parameters\.[-\w]+|inputs\.parameters\.[-\w]+|retries|item"
     r"|tasks\.[-\w]+\.(status|outputs\.(parameters|artifacts)\.[-\w]+)"
 )
 POLICIES = ("Always", "OnFailure", "OnError")
@@ -140,11 +140,20 @@ def read_fields(doc: Mapping[str, Any]) -> Support:
 
 
 def _combinations(spec: Mapping[str, Any]) -> Iterator[str]:
-    """What no single field shows: templates that are neither a container nor the one DAG."""
+    """What no single field shows: templates that are neither a container nor one of the two DAGs, and exits
+    that could fail a run."""
+    leaving: Mapping[str, Any] = next(
+        (each for each in spec["templates"] if each["name"] == spec.get("onExit")), {}
+    )
+    for task in (leaving.get("dag") or {}).get("tasks") or ():
+        goes_on = task.get("continueOn") == {"failed": True, "error": True}
+        if not goes_on or {"depends", "dependencies", "withParam"} & task.keys():
+            rule = "it must go on after failed and error, depend on none and be one"
+            yield f"task {task['name']!r} of onExit: {rule}"
     for template in spec["templates"]:
         name, retry = template["name"], template.get("retryStrategy") or {}
-        if ("dag" in template) != (name == spec["entrypoint"]):
-            yield f"template {name!r}: the entrypoint must be a dag, and every other template a container"
+        if ("dag" in template) != (name in (spec["entrypoint"], spec.get("onExit"))):
+            yield f"template {name!r}: the entrypoint must be a dag, and so onExit; all others a container"
         elif "dag" not in template and not isinstance(template.get("container", {}).get("command"), list):
             yield f"template {name!r}: a container without command (images are not read here)"
         for mount in template.get("container", {}).get("volumeMounts") or ():
