@@ -188,7 +188,7 @@ def gate_now(view: View, subject: Subject, gate: str) -> tuple[Candidate, GateVe
         raise Terminal(
             f"version {wanted.pin.version} is pinned already", where=where, hint="nothing is to be waived"
         )
-    case = case_of(view.desired, subject.model, wanted.pin, wanted.image, view.champion(subject))
+    case = case_of(view.desired, subject, wanted.pin, wanted.image, view.champion(subject))
     marks = marks_wanted(view, subject, wanted)
     read = {kind: view.observed.evidence.get(str(mark)) for kind, mark in marks.items()}
     evidence = {kind: document for kind, document in read.items() if document is not None}
