@@ -25,7 +25,7 @@ def adopt(
         ),
     ] = "",
 ) -> None:
-    """Pin what runs already: a pull request that claims no gates.
+    """Pin what runs already, by a pull request without gates.
 
     A person merges it. The release says that it was adopted, and soaks like any other.
     """

@@ -23,9 +23,10 @@ def hold(
         ),
     ] = "",
 ) -> None:
-    """Order that nothing is promoted: a pull request, opened as you.
+    """Order, by a pull request, that nothing is promoted.
 
-    It counts when it is merged. Rollbacks happen all the same. The same reason again changes the end.
+    It is opened as you, and counts when it is merged. Rollbacks happen all the same. The same reason again
+    changes the end.
     """
     from reconciler.bootstrap.process import now
     from reconciler.cli.exceptions import carry_out
@@ -41,7 +42,7 @@ def unhold(
     pair: Pair,
     expired: Annotated[bool, typer.Option("--expired", help="Only those whose time is over.")] = False,
 ) -> None:
-    """Lift the holds: a pull request, opened as you."""
+    """Lift the holds, by a pull request."""
     from reconciler.bootstrap.process import now
     from reconciler.cli.exceptions import carry_out
     from reconciler.planning import exception_orders as orders

@@ -20,7 +20,7 @@ def promote(
         typer.Option("--version", metavar="N", show_default=False, help="By default the present candidate."),
     ] = "",
 ) -> None:
-    """Order a version: a pull request that every gate is asked of.
+    """Order a version, by a pull request with every gate.
 
     What is not measured yet is measured by the following ticks. When it is merged, the version stays until one
     comes that is younger than the order.

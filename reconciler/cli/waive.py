@@ -35,9 +35,10 @@ def waive(
         bool, typer.Option("--expired", help="With --remove: only those that have ended.")
     ] = False,
 ) -> None:
-    """Let one candidate pass one gate: a pull request, opened as you.
+    """Let one candidate pass one gate, by a pull request.
 
-    --reason and --expires are needed. It counts when it is merged, for this candidate alone.
+    --reason and --expires are needed. It is opened as you, and counts when it is merged, for this candidate
+    alone.
     """
     from reconciler.bootstrap.process import now
     from reconciler.cli.exceptions import carry_out
