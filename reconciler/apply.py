@@ -75,6 +75,19 @@ def submit(action: SubmitWorkflow, engine: EngineWriter, asked_by: str = "") -> 
     )
 
 
+def update_pull_request(action: UpdatePullRequest, forge: ForgeWriter) -> None:
+    forge.update(
+        action.number,
+        head=action.head,
+        base=action.base,
+        title=action.title,
+        body=body(action.summary, action.marker),
+        files=action.files,
+        draft=action.draft,
+        labels=action.labels,
+    )
+
+
 def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
     about = {"key": action.key, "kind": action.kind, "subject": action.subject}
     if stopped_by:
@@ -111,16 +124,7 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
             writers.registries[action.registry].delete_alias(action.name, action.alias)
             return action.alias, True
         case UpdatePullRequest():
-            writers.forge.update(
-                action.number,
-                head=action.head,
-                base=action.base,
-                title=action.title,
-                body=body(action.summary, action.marker),
-                files=action.files,
-                draft=action.draft,
-                labels=action.labels,
-            )
+            update_pull_request(action, writers.forge)
             return f"#{action.number}", True
         case OpenPullRequest():
             return f"#{open_pull_request(action, writers.forge)}", True

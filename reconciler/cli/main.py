@@ -16,15 +16,18 @@ import typer
 
 from reconciler.cli import console
 from reconciler.cli.admit import admit
+from reconciler.cli.adopt import adopt
 from reconciler.cli.cancel import cancel
 from reconciler.cli.comment import comment
 from reconciler.cli.explain import explain
 from reconciler.cli.history import history
+from reconciler.cli.hold import hold, unhold
 from reconciler.cli.local import local
 from reconciler.cli.logs import logs
 from reconciler.cli.new_environment import new_environment
 from reconciler.cli.new_model import new_model
 from reconciler.cli.pr import pr
+from reconciler.cli.promote import promote
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
 from reconciler.cli.retrain import retrain
@@ -34,6 +37,7 @@ from reconciler.cli.schema import schema
 from reconciler.cli.status import LOOK_INTERVAL, status
 from reconciler.cli.validate import validate
 from reconciler.cli.version import version
+from reconciler.cli.waive import waive
 from reconciler.cli.web import web
 
 if TYPE_CHECKING:
@@ -81,6 +85,10 @@ for command in (
     app.command()(command)
 for order in (retrain, retry, cancel):
     app.command()(order)
+for exception in (hold, unhold, waive):
+    app.command()(exception)
+for pin in (promote, adopt):
+    app.command()(pin)
 app.add_typer(pr)
 app.add_typer(local)
 

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 
+def said(reason: str) -> str:
+    """One line, and not nothing: it stands in Git, and people read it there."""
+    line = " ".join(reason.split())
+    if not line or len(line) > 500:
+        raise typer.BadParameter("says nothing" if not line else "has more than 500 characters")
+    return line
+
+
 class Format(StrEnum):
     """What standard output carries."""
 
@@ -48,3 +56,7 @@ PlanOutput = Annotated[
 Pair = Annotated[str, typer.Argument(metavar="ENV/MODEL", help="As in production/digits.")]
 Why = Annotated[str, typer.Option("--reason", "-r", help="Kept with the run, for those who read it later.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The pull request's number.")]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", "-r", callback=said, help="Why, for those who read it later.", show_default=False),
+]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from reconciler.cli import console
-from reconciler.cli.options import Pair
+from reconciler.cli.options import Pair, Reason
 from reconciler.cli.session import Session, subject_of
 
 
 def rollback(
     context: typer.Context,
     pair: Pair,
-    reason: Annotated[str, typer.Option("--reason", "-r", help="What is wrong with the present release.")],
+    reason: Reason,
 ) -> None:
     """Open a pull request back to the last verified release.
 

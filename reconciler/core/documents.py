@@ -7,6 +7,7 @@ not written a second time inside. :data:`KINDS` is the one list; a new kind is o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
@@ -71,7 +72,9 @@ def _clock(value: str) -> str:
 class Freeze(Frozen):
     """A window in which nothing merges: weekly (days, from, to) or once (start, end), in local time.
 
-    A weekly window whose ``to`` is not after its ``from`` ends on the next day.
+    A weekly window whose ``to`` is not after its ``from`` ends on the next day. Of a time that the clocks of a
+    day show twice, it begins at the first and ends at the second; one that they leave out is the instant of the
+    change.
     """
 
     reason: str
@@ -93,25 +96,61 @@ class Freeze(Frozen):
 
     def active(self, at: datetime) -> bool:
         """Whether the window is open at ``at`` (an aware datetime)."""
-        if self.start is not None and self.end is not None:
-            return self.start <= at < self.end
-        local = at.astimezone(ZoneInfo(self.time_zone))
-        today = _DAYS[local.weekday()]
-        yesterday = _DAYS[local.weekday() - 1]
-        begin, finish = time.fromisoformat(self.from_), time.fromisoformat(self.to)
-        now = local.time().replace(tzinfo=None)
-        if begin < finish:
-            return today in self.days and begin <= now < finish
-        return (today in self.days and now >= begin) or (yesterday in self.days and now < finish)
+        return self.ends(at) is not None
 
-    def ends(self, at: datetime) -> datetime:
-        """When the window that is open at ``at`` closes: local wall-clock time, so daylight saving counts."""
-        if self.end is not None:
-            return self.end
-        local = at.astimezone(ZoneInfo(self.time_zone))
-        finish = time.fromisoformat(self.to)
-        day = local.date() if local.time().replace(tzinfo=None) < finish else local.date() + timedelta(days=1)
-        return datetime.combine(day, finish, ZoneInfo(self.time_zone))
+    def ends(self, at: datetime) -> datetime | None:
+        """When the window that is open at ``at`` closes; None where it is not open."""
+        return max((end for start, end in self._around(at) if start <= at < end), default=None)
+
+    def _around(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """The windows that may be open at ``at``, from and to, in UTC."""
+        if self.start is not None and self.end is not None:
+            yield self.start, self.end
+            return
+        zone = ZoneInfo(self.time_zone)
+        begin, finish = time.fromisoformat(self.from_), time.fromisoformat(self.to)
+        today = at.astimezone(zone).date()
+        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+            if _DAYS[day.weekday()] in self.days:
+                last = day if begin < finish else day + timedelta(days=1)
+                yield (
+                    _instant_of(datetime.combine(day, begin), zone, fold=0),
+                    _instant_of(datetime.combine(last, finish), zone, fold=1),
+                )
+
+
+def _instant_of(local: datetime, zone: ZoneInfo, fold: Literal[0, 1]) -> datetime:
+    """When the clocks of ``zone`` show ``local``: the first time or the second, where they do so twice.
+
+    Where they never do, because they are put forward over it: the instant of that. Between these two readings
+    of a time that is left out lies the change (PEP 495), and the clocks pass ``local`` exactly there.
+    """
+    first, second = (local.replace(tzinfo=zone, fold=reading).astimezone(UTC) for reading in (0, 1))
+    if first <= second:
+        return (first, second)[fold]
+    before, after = second, first
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        if middle.astimezone(zone).replace(tzinfo=None) < local:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def frozen_until(windows: Iterable[Freeze], at: datetime) -> datetime | None:
+    """When none of the windows is open any more, counted from ``at``; None where none is open then.
+
+    Windows that overlap or follow each other without a gap are one. Where that has no end within a year, a
+    later instant than that.
+    """
+    open_, end = tuple(windows), at
+    for _ in range(400):
+        closing = [closes for window in open_ if (closes := window.ends(end)) is not None]
+        if not closing:
+            break
+        end = max(closing)
+    return end if end > at else None
 
 
 _DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -121,12 +160,23 @@ Merge = Literal["auto", "manual"]
 """Who merges what is admitted and approved: ``auto``: trueup, at the judged head. ``manual``: a person."""
 
 
+class GroupApproval(Frozen):
+    """Approvals that must be given by members of one group of the Platform."""
+
+    group: Name
+    count: Annotated[int, Field(ge=1, le=20)] = 1
+
+
 class Promotion(Frozen):
     merge: Merge = Field(
         default="auto", description="Who merges what is admitted and approved: trueup, or a person."
     )
     approvals: Annotated[int, Field(ge=0, le=20)] = Field(
         default=1, description="Approvals of the head that are needed, by people other than its author."
+    )
+    approved_by: tuple[GroupApproval, ...] = Field(
+        default=(),
+        description="Whose approvals are among them. One person counts for the total, and for one group.",
     )
     reviewers: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$")], ...] = Field(
         default=(), description="Accounts, or ORGANISATION/TEAM, that the forge asks for a review."
@@ -136,6 +186,14 @@ class Promotion(Frozen):
     on_unadmitted: Literal["hold", "revert"] = Field(
         default="hold", description="What to do about a pin that was merged without being admissible."
     )
+
+    @model_validator(mode="after")
+    def _each_group_once(self) -> Self:
+        names = [need.group for need in self.approved_by]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names a group twice in approvedBy: {', '.join(twice)}; add up its counts")
+        return self
 
 
 class Rollback(Frozen):
@@ -410,6 +468,24 @@ class Rejected(Frozen):
     since: Instant
 
 
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty; say why")
+    return value
+
+
+Why = Annotated[str, AfterValidator(_said)]
+
+
+class Ordered(Frozen):
+    """A person ordered this version. It stays until another one comes after ``at``: is registered, or where the
+    environment has a promotesFrom, is verified there."""
+
+    by: Annotated[str, Field(max_length=100)]
+    reason: Why
+    at: Instant
+
+
 class Admission(Frozen):
     """On what grounds this pin was let in, and the digests from which that can be worked out again."""
 
@@ -423,6 +499,7 @@ class Admission(Frozen):
     )
     rendered: Digest | None = Field(default=None, description="Of the manifests committed with this pin.")
     reason: str = Field(default="", description="Why, where it was not a promotion.")
+    order: Ordered | None = Field(default=None, description="Of a promotion that a person ordered.")
 
 
 def release_digest(pin: Pin, image: str, serving: ServingSnapshot | Literal["none"], renderer: str) -> str:
@@ -471,7 +548,7 @@ class Release(Document):
 class HoldOrder(Frozen):
     """Nothing is promoted until then. Rollbacks still are."""
 
-    reason: str
+    reason: Why
     until: Instant | None = None
 
 
@@ -480,7 +557,7 @@ class Waiver(Frozen):
 
     gate: Name
     digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$")]
-    reason: str
+    reason: Why
     expires: Instant
 
 

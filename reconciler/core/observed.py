@@ -7,6 +7,7 @@ planner holds whatever it hides.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from typing import Annotated, Literal
 
@@ -194,7 +195,7 @@ class EngineSweep(Frozen):
 
 # --- forge ------------------------------------------------------------------------------------------------
 
-Intent = Literal["promote", "rollback", "remove"]
+Intent = Literal["promote", "rollback", "remove", "adopt"]
 
 
 class Marker(Frozen):
@@ -207,6 +208,9 @@ class Marker(Frozen):
     inputs: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     asked_by: Annotated[str, Field(max_length=100)] = Field(
         default="", description="The person who asked for it by a command; empty where the planner did."
+    )
+    version: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8})?$")] = Field(
+        default="", exclude_if=operator.not_, description="The version that this person ordered, if they did."
     )
 
     def __str__(self) -> str:

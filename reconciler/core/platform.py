@@ -239,6 +239,9 @@ class Images(Frozen):
     repository: Later = None
 
 
+Account = Annotated[str, Field(pattern=r"^[^\x00-\x20]([^\x00-\x1f]{0,98}[^\x00-\x20])?$")]
+
+
 class Platform(Document):
     """What the reconciler talks to. The default is the embedded stack: one machine, no server."""
 
@@ -250,3 +253,6 @@ class Platform(Document):
     clusters: dict[Name, AnyCluster] = Field(default={"local": ClusterEmbedded()}, validate_default=True)
     notifier: Notifier = Notifier()
     images: Images = Images()
+    groups: dict[Name, tuple[Account, ...]] = Field(
+        default_factory=dict, description="Accounts, as the forge spells them, for `promotion.approvedBy`."
+    )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
+from reconciler.core.approvals import missing
 from reconciler.core.desired import ModelSource, Policy, Template
 from reconciler.core.documents import Environment, Gate, GatePolicy, Model, release_path
 from reconciler.core.evidence import CATALOGUE
@@ -163,6 +164,8 @@ def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Itera
         if others:
             what = f"has the alias {environment.alias} of {', '.join(others)} on the same registry"
             yield Finding(path, ("alias",), what, "give each environment an alias of its own")
+        if platform is not None:
+            yield from _approvers(path, environment, platform)
         for upstream in environment.promotes_from.environments if environment.promotes_from else ():
             if upstream not in known:
                 what = f"promotes from the unknown environment {upstream}"
@@ -172,6 +175,27 @@ def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Itera
             what = f"promotesFrom goes in a circle: {' -> '.join(circle)}"
             hint = "let one of them promote from none"
             yield Finding(path, ("promotesFrom",), what, hint)
+
+
+def _approvers(path: str, environment: Environment, platform: Platform) -> Iterator[Finding]:
+    """A rule that nobody could ever meet: an unknown group, or too few people."""
+    needs, groups, field = environment.promotion.approved_by, platform.groups, ("promotion", "approvedBy")
+    unknown = [n for n, need in enumerate(needs) if need.group not in groups]
+    for n in unknown:
+        hint = nearest(needs[n].group, groups, if_none="add it to groups in environments/platform.yaml")
+        yield Finding(path, (*field, n, "group"), f"names the unknown group {needs[n].group}", hint)
+    small = [
+        n for n, need in enumerate(needs) if n not in unknown and len(set(groups[need.group])) < need.count
+    ]
+    for n in small:
+        has = len(set(groups[needs[n].group]))
+        what = f"asks for {needs[n].count} approvals of the group {needs[n].group}, which has {has} in it"
+        hint = f"add people to groups.{needs[n].group} in environments/platform.yaml"
+        yield Finding(path, (*field, n, "count"), what, hint)
+    everybody = {person for people in groups.values() for person in people}
+    if not unknown and not small and missing(needs, groups, everybody):
+        what = "asks for more people than there are in these groups together: each counts for one group"
+        yield Finding(path, field, what, "add people to them in environments/platform.yaml")
 
 
 def _policy_of(

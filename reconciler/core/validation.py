@@ -145,6 +145,7 @@ PATTERN_HINTS: Final = {
     r"^https?://[^\s@?#]+$": "write https:// and the address, without a name or password in it",
     r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$": "write OWNER/NAME",
     r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$": "write an account, or ORGANISATION/TEAM",
+    r"^[^\x00-\x20]([^\x00-\x1f]{0,98}[^\x00-\x20])?$": "write the account as the forge spells it",
     r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$": "write VENDOR/RESOURCE as nodes offer it, as in nvidia.com/gpu",
     r"^\d{1,15}(\.\d{1,9})?[kMGT]?B$": "write a size as in 500MB, 20GB or 1.5TB",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",

@@ -18,6 +18,7 @@ from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
 from reconciler.core.plan import Objection, Verdict
+from reconciler.planning.exceptions import EVALUATION_DATA, admit_exceptions
 from reconciler.planning.judge import JUDGE, NO_CHAMPION, Case, case_of, judge, measurements
 from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.view import View
@@ -33,7 +34,8 @@ def admit(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[V
         or base.bundles.get(key) != head.bundles.get(key)
     }
     verdicts = [admit_subject(base, head, observed, _subject(key)) for key in sorted(touched)]
-    return tuple(verdicts) + tuple(_documents(base, head, observed.at))
+    verdicts += admit_exceptions(base, head, View(base, observed))
+    return (*verdicts, *_documents(base, head, observed.at))
 
 
 def evidence_marks(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[tuple[str, Mark], ...]:
@@ -108,6 +110,7 @@ def inputs_digest(
         environment=environment,
         rendered=rendered,
         **({"baselines": dict(sorted(baselines.items()))} if policy and baselines else {}),
+        **({"order": release.admission.order} if release.admission.order else {}),
     )
 
 
@@ -239,6 +242,11 @@ class _Pin:
             yield Objection(
                 code="not-ours", what="admission.rendered is not the digest of the rendered manifests"
             )
+        order = self.new.admission.order
+        if order is not None and (self.new.admission.grounds != "promotion" or order.at > self.at):
+            yield Objection(
+                code="not-ours", what="`admission.order` is dated later than now, or of no promotion"
+            )
         if self.new.champion != self.view.champion(self.subject):
             yield Objection(code="not-ours", what="`champion` is not the environment's champion")
 
@@ -259,14 +267,13 @@ class _Pin:
         return blob_ids(files)
 
     def inputs(self) -> str:
-        environment = digest_of("environment", document=self.view.environment(self.subject))
         policy = self.view.policy(self.subject).digest if self.new.admission.grounds == "promotion" else ""
         return inputs_digest(
             self.new,
             policy=policy,
             bundle=self.bundle,
             champion=self.view.champion(self.subject),
-            environment=environment,
+            environment=self.view.environment_digest(self.subject),
             rendered=blobs_digest(self.rendered()),
             baselines=self.view.desired.models[self.subject.model].model.baselines,
         )
@@ -384,11 +391,23 @@ class _Pin:
         champion = self.view.champion(upstream)
         if champion is not None and champion.digest == self.new.pin.digest:
             return True
+        if self.new.admission.order is not None:
+            return self._verified_once(upstream, release)
         if not self.merged or release is None or release.pin.digest != self.new.pin.digest:
             return False
         # Served differently since, it was verified again: the younger mark replaced the one of then.
         version = self.view.version_of(release)
         return version is not None and version.verified(upstream.environment) is not None
+
+    def _verified_once(self, upstream: Subject, release: Release | None) -> bool:
+        """What a person orders may be an earlier one, if that environment has not rejected it since."""
+        if release is None or release.rejects(self.new.pin.digest):
+            return False
+        registered = self.view.registered(release.pin.registry, release.pin.name)
+        return not isinstance(registered, Gap) and any(
+            version.digest == self.new.pin.digest and version.verified(upstream.environment) is not None
+            for version in registered.versions
+        )
 
     def _origin(self, version: ModelVersion) -> Iterator[Objection]:
         training = self.view.model(self.subject).training
@@ -399,6 +418,8 @@ class _Pin:
                 )
             return
         if self.merged or (self.old is not None and self.old.pin.digest == self.new.pin.digest):
+            return
+        if self.new.admission.order is not None:
             return
         registered = self.view.registered(self.new.pin.registry, self.new.pin.name)
         alias = training.external.alias
@@ -494,7 +515,7 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
             for key, exceptions in base.exceptions.items()
             if key.partition("/")[2] == name
             for waiver in exceptions.waivers
-            if waiver.gate == "evaluation-data"
+            if waiver.gate == EVALUATION_DATA
             and waiver.digest == f"md5:{new.evaluation_md5}"
             and at < waiver.expires
         ]

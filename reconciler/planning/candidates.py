@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from reconciler.core.base import Subject
+from reconciler.core.base import Instant, Subject
 from reconciler.core.documents import Pin, Release, VerifiedPin, release_digest
 from reconciler.core.observed import Gap, ModelVersion, RegisteredModel
 from reconciler.core.plan import Hold
@@ -33,21 +33,25 @@ class Candidate(NamedTuple):
         return release_digest(self.pin, self.image, self.serving, self.renderer)
 
 
-def candidate(view: View, subject: Subject, upgrade: bool = False) -> Candidate | Hold:
+def candidate(
+    view: View, subject: Subject, upgrade: bool = False, ordered: ModelVersion | None = None
+) -> Candidate | Hold:
     """The candidate of one environment and model, or why there is none.
 
-    A pin keeps its renderer while it is what is wanted. ``upgrade``: the environment's renderer is wanted too,
-    as it is where a person's open pull request asks for that.
+    The version that a person orders comes before the one by rule while that pull request is open, and after
+    its merge until one comes that is younger than the order. ``ordered``: such a version, before there is a
+    pull request. A pin keeps its renderer while it is what is wanted. ``upgrade``: the environment's renderer
+    is wanted too, as it is where a person's open pull request asks for that.
     """
     environment, model = view.environment(subject), view.model(subject)
     registered = view.registered(environment.registry, model.registered_name)
     if isinstance(registered, Gap):
         return unanswered(subject, registered)
     release = view.release(subject)
-    if environment.promotes_from is None:
-        version = _newly_trained(view, subject, registered, release)
-    else:
-        version = _verified_upstream(view, subject, registered)
+    version = ordered or _ordered(view, subject, registered)
+    if version is None:
+        came = by_rule(view, subject)
+        version = _standing(view, release, came) or (came if isinstance(came, Hold) else came.version)
     if isinstance(version, Hold):
         return version
     pinned = release is not None and release.pin.digest == version.digest
@@ -81,6 +85,51 @@ def candidate(view: View, subject: Subject, upgrade: bool = False) -> Candidate 
     if rejected:
         return _rejected(subject, rejected.version, rejected.reason)
     return wanted
+
+
+class Came(NamedTuple):
+    """The version that an environment's rule chooses, and when it was registered, or verified upstream."""
+
+    version: ModelVersion
+    at: Instant
+
+
+def by_rule(view: View, subject: Subject) -> Came | Hold:
+    """What would be the candidate if nobody had ordered anything."""
+    environment, model = view.environment(subject), view.model(subject)
+    registered = view.registered(environment.registry, model.registered_name)
+    if isinstance(registered, Gap):
+        return unanswered(subject, registered)
+    if environment.promotes_from is not None:
+        return _verified_upstream(view, subject, registered)
+    version = _newly_trained(view, subject, registered, view.release(subject))
+    return version if isinstance(version, Hold) else Came(version, version.created)
+
+
+def _ordered(view: View, subject: Subject, registered: RegisteredModel) -> ModelVersion | Hold | None:
+    """The version that a person's open pull request asks for."""
+    existing = view.open_pull("promote", subject)
+    marker = existing.marker if existing else None
+    if existing is None or marker is None or not marker.version:
+        return None
+    version = registered.version(marker.version)
+    if version is not None and version.ready and version.digest == marker.candidate:
+        return version
+    return hold(
+        "version-missing",
+        subject,
+        f"version {marker.version}, ordered by {marker.asked_by} (#{existing.number}), is not in the registry",
+    )
+
+
+def _standing(view: View, release: Release | None, came: Came | Hold) -> ModelVersion | None:
+    """The pinned version, where a person ordered it and no other one came later."""
+    order = release.admission.order if release else None
+    if release is None or order is None:
+        return None
+    unseen = isinstance(came, Hold) and came.code in ("gap", "invalid-document")
+    younger = isinstance(came, Came) and came.at > order.at
+    return None if unseen or younger else view.version_of(release)
 
 
 class Coming(NamedTuple):
@@ -167,7 +216,7 @@ def _rejected(subject: Subject, version: str, reason: str) -> Hold:
     )
 
 
-def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel) -> ModelVersion | Hold:
+def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel) -> Came | Hold:
     promotes_from = view.environment(subject).promotes_from
     assert promotes_from is not None
     found: dict[str, VerifiedPin] = {}
@@ -195,7 +244,10 @@ def _verified_upstream(view: View, subject: Subject, registered: RegisteredModel
         said = ", ".join(f"{name} has version {pin.version}" for name, pin in sorted(found.items()))
         return hold("upstream-not-verified", subject, f"waits until all have verified the same version: {said}")
     wanted = max(found.values(), key=lambda pin: (pin.at, pin.digest))
-    return _same_artifacts(registered, wanted) or hold(
+    here = _same_artifacts(registered, wanted)
+    if here is not None:
+        return Came(here, wanted.at)
+    return hold(
         "version-missing",
         subject,
         f"version {wanted.version} ({wanted.digest[7:19]}), verified upstream, is not in the registry "
@@ -213,7 +265,8 @@ def _same_artifacts(registered: RegisteredModel, wanted: VerifiedPin) -> ModelVe
 def _asked_for(view: View, subject: Subject) -> bool:
     """Whether a person's open pull request moves this pin to the environment's renderer."""
     existing = view.open_pull("promote", subject)
-    return existing is not None and existing.marker is not None and bool(existing.marker.asked_by)
+    marker = existing.marker if existing else None
+    return marker is not None and bool(marker.asked_by) and not marker.version
 
 
 def _serving(

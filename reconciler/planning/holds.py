@@ -40,6 +40,7 @@ HOLDS: dict[str, Meaning] = {
     "version-missing": Meaning("The version that should be here is not in this registry.", person=True),
     "rejected": Meaning("The candidate failed here before.", person=True),
     "held": Meaning("A person ordered a hold.", person=True),
+    "exception-ended": Meaning("A hold or a waiver is over, and still stands in Git.", person=True),
     "gate-failed": Meaning(
         "A gate blocks the version: train a better one, or waive the gate for this one.", person=True
     ),

@@ -11,13 +11,14 @@ from reconciler.core.plan import Hold
 from reconciler.planning.aliases import plan_alias, stray_alias
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING
+from reconciler.planning.exceptions import ended
 from reconciler.planning.measuring import marks_wanted
 from reconciler.planning.rollback import FAILING
 from reconciler.planning.spent import NONE, spent
 from reconciler.planning.training import trained
 from reconciler.planning.view import View
 
-INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove")
+INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove", "adopt")
 
 
 class Scope(Frozen):
@@ -51,7 +52,7 @@ def in_motion(desired: DesiredState, swept: Swept, scope: Scope = EVERYTHING) ->
 
 def at_rest(view: View, subject: Subject) -> bool:
     """Whether the sweep alone shows that nothing is to be done or said about a subject."""
-    if view.desired.hidden(subject):
+    if view.desired.hidden(subject) or ended(view, subject):
         return False
     if not subject.environment:
         return trained(view, subject) and spent(view, subject) == NONE

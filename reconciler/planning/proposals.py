@@ -5,13 +5,23 @@ One pull request for a subject and intent, on the one branch that :func:`branch_
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import unified_diff
 from typing import NamedTuple
 
+from reconciler.core.approvals import missing
 from reconciler.core.base import Subject, show_instant
 from reconciler.core.canonical import dump_document
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Merge, Release, evidence_path, release_path, rendered_folder
+from reconciler.core.documents import (
+    GroupApproval,
+    Merge,
+    Release,
+    evidence_path,
+    frozen_until,
+    release_path,
+    rendered_folder,
+)
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.observed import Gap, Intent, Marker, PullRequest, branch_of
 from reconciler.core.plan import (
@@ -36,8 +46,9 @@ from reconciler.planning.view import View
 class Wish(NamedTuple):
     """A pull request that should exist. ``release`` is None where the pin is to be removed.
 
-    ``approvals`` are those that are needed before it merges, ``merge`` says who merges it then, and ``frozen``
-    whether freeze windows hold it.
+    ``approvals`` are those that are needed before it merges, ``approved_by`` the groups that some of them must
+    be of; ``merge`` says who merges it then, and ``frozen`` whether freeze windows hold it. ``ordered`` is the
+    version that ``asked_by`` ordered.
     """
 
     subject: Subject
@@ -55,6 +66,8 @@ class Wish(NamedTuple):
     lineage: dict[str, str]
     asked_by: str = ""
     notes: tuple[str, ...] = ()
+    approved_by: tuple[GroupApproval, ...] = ()
+    ordered: str = ""
 
 
 def with_release(
@@ -117,7 +130,7 @@ def plan_proposal(view: View, wish: Wish) -> Decision:
         return act(_close(existing, subject, f"superseded: {wish.headline}"))
     if marker.inputs != wish.verdict.inputs or not existing.mergeable:
         why = "what it was judged on has changed" if existing.mergeable else "main has moved under it"
-        return act(_update(view, wish, existing, why))
+        return act(update_request(view, wish, existing, why))
     return _merge(view, wish, existing)
 
 
@@ -127,6 +140,16 @@ def close_unwanted(view: View, subject: Subject, intent: Intent, why: str) -> De
     if existing is None or not existing.ours:
         return Decision()
     return act(_close(existing, subject, why))
+
+
+def keep_up(view: View, wish: Wish) -> Decision:
+    """Let an open pull request that may not be merged now say what there is to say of it now."""
+    existing = view.open_pull(wish.intent, wish.subject)
+    if existing is None or not existing.ours or existing.marker is None:
+        return Decision()
+    if existing.marker.inputs == wish.verdict.inputs and existing.mergeable:
+        return Decision()
+    return act(update_request(view, wish, existing, "what it was judged on has changed"))
 
 
 def open_request(view: View, wish: Wish) -> OpenPullRequest:
@@ -142,10 +165,19 @@ def open_request(view: View, wish: Wish) -> OpenPullRequest:
         summary=_summary(view, wish),
         marker=_marker(wish),
         files=files_of(view.desired, wish.subject, wish.release, wish.bundle),
-        draft=wish.verdict.verdict == "review" and wish.intent == "promote",
+        draft=wish.verdict.verdict != "pass" and wish.intent == "promote",
         labels=_labels(wish),
         reviewers=view.environment(wish.subject).promotion.reviewers,
     )
+
+
+def update_request(view: View, wish: Wish, existing: PullRequest, why: str) -> UpdatePullRequest:
+    """The action that makes an open pull request of ours the one of a wish."""
+    opened = open_request(view, wish)
+    fields = {name: getattr(opened, name) for name in type(opened).model_fields if name != "kind"}
+    fields["key"] = f"update-pull-request #{existing.number} {existing.head} {wish.verdict.inputs}"
+    fields["reason"] = why
+    return UpdatePullRequest(**fields, number=existing.number, head=existing.head)
 
 
 # --- the parts --------------------------------------------------------------------------------------------
@@ -170,14 +202,6 @@ def _open(view: View, wish: Wish) -> Decision:
     return act(open_request(view, wish))
 
 
-def _update(view: View, wish: Wish, existing: PullRequest, why: str) -> UpdatePullRequest:
-    opened = open_request(view, wish)
-    fields = {name: getattr(opened, name) for name in type(opened).model_fields if name != "kind"}
-    fields["key"] = f"update-pull-request #{existing.number} {existing.head} {wish.verdict.inputs}"
-    fields["reason"] = why
-    return UpdatePullRequest(**fields, number=existing.number, head=existing.head)
-
-
 def _close(existing: PullRequest, subject: Subject, why: str) -> ClosePullRequest:
     return ClosePullRequest(
         key=f"close-pull-request #{existing.number}",
@@ -198,11 +222,13 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
     if verdict.verdict == "block":
         if not verdict.gates or any(o.verdict == "block" for o in verdict.objections):
             # Not what we would write now: rebuilt rather than argued about.
-            return act(_update(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}"))
+            return act(
+                update_request(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}")
+            )
         refused = refusal(subject, verdict, f"#{number}")
         return plan_checks(existing, verdict, subject, refused).and_then(wait(refused))
     people = sorted({a.by for a in existing.approvals if a.head == existing.head and a.by != existing.author})
-    waiting = _unapproved(wish, existing, verdict, people) or _frozen(view, wish, existing)
+    waiting = _unapproved(view, wish, existing, verdict, people) or _frozen(view, wish, existing)
     shown = plan_checks(existing, verdict, subject, waiting)
     if waiting is not None:
         return shown.and_then(wait(waiting))
@@ -210,7 +236,7 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
         ready = ReadyPullRequest(
             key=f"ready-pull-request #{number} {existing.head}",
             subject=subject,
-            reason=f"approved by {', '.join(people)}",
+            reason=f"approved by {', '.join(people)}" if people else "nothing speaks against it any more",
             number=number,
             head=existing.head,
         )
@@ -231,32 +257,52 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
     return shown.and_then(act(merge))
 
 
-def _unapproved(wish: Wish, existing: PullRequest, verdict: Verdict, people: list[str]) -> Hold | None:
+def _unapproved(
+    view: View, wish: Wish, existing: PullRequest, verdict: Verdict, people: list[str]
+) -> Hold | None:
     """The hold while approvals are missing; ``people`` are those who approved this head."""
-    needed = wish.approvals - len(people)
+    groups = view.desired.platform.groups
+    absent = missing(wish.approved_by, groups, people)
+    needed = max(wish.approvals - len(people), sum(absent.values()))
     if needed <= 0:
         return None
     number = existing.number
+    members = {person for need in wish.approved_by for person in groups[need.group]} - {
+        *people,
+        existing.author,
+    }
+    still = sum(absent.values())
+    useful = [m for m in members if sum(missing(wish.approved_by, groups, [*people, m]).values()) < still]
+    of = " and ".join(f"{count} of {name}" for name, count in absent.items())
+    whose = f", {of} (by {_anyone(useful)})" if of else ""
     said = f", has that of {', '.join(people)}" if people else ""
     against = verdict.against()
     because = f" ({against[0]})" if against else ""
     return hold(
         "awaiting-approval",
         wish.subject,
-        f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{said}{because}: `reconcile pr "
+        f"#{number} needs {needed} approval{'s' if needed > 1 else ''}{whose}{said}{because}: `reconcile pr "
         f"show {number}`, then `reconcile pr approve {number}`",
         verdict,
     )
 
 
+def _anyone(people: Iterable[str]) -> str:
+    """``ann, bob or carol``; no more of them than a sentence holds."""
+    names = sorted({*people})
+    if len(names) > 5:
+        return f"{', '.join(names[:5])} or {len(names) - 5} more"
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nobody yet"
+
+
 def _frozen(view: View, wish: Wish, existing: PullRequest) -> Hold | None:
     """The hold while a freeze window is open; rollbacks merge all the same."""
     windows = view.environment(wish.subject).promotion.freeze if wish.frozen else ()
-    window = next((w for w in windows if w.active(view.at)), None)
-    if window is None:
+    end = frozen_until(windows, view.at)
+    if end is None:
         return None
-    end = show_instant(window.ends(view.at))
-    said = f"#{existing.number} waits for the end of a freeze window, {end}: {window.reason}"
+    reasons = "; ".join(dict.fromkeys(window.reason for window in windows if window.active(view.at)))
+    said = f"#{existing.number} waits for the end of a freeze window, {show_instant(end)}: {reasons}"
     return hold("frozen", wish.subject, said)
 
 
@@ -279,6 +325,7 @@ def _marker(wish: Wish) -> Marker:
         candidate=wish.candidate,
         inputs=wish.verdict.inputs,
         asked_by=wish.asked_by,
+        version=wish.ordered,
     )
 
 
@@ -324,8 +371,12 @@ def _difference(view: View, wish: Wish, pinned: Release | None) -> str:
 def _merges(view: View, wish: Wish) -> str:
     windows = len(view.environment(wish.subject).promotion.freeze) if wish.frozen else 0
     unless = ", outside freeze windows" if windows else ""
-    people = "a person approves" if wish.approvals == 1 else f"{wish.approvals} people approve"
+    needed = max(wish.approvals, sum(need.count for need in wish.approved_by))
+    people = "a person approves it" if needed == 1 else f"{needed} people approve it"
+    groups = view.desired.platform.groups
+    of = [f"{need.count} of {need.group} ({_anyone(groups[need.group])})" for need in wish.approved_by]
+    people += f", {' and '.join(of)}" if of else ""
     if wish.merge == "manual":
-        return f"A person merges it{f', when {people} it' if wish.approvals else ''}{unless}."
-    when = f"when {people} it" if wish.approvals else "by itself"
+        return f"A person merges it{f', when {people}' if needed else ''}{unless}."
+    when = f"when {people}" if needed else "by itself"
     return f"trueup merges it {when}{unless}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import blobs_digest
-from reconciler.core.digests import digest_of
 from reconciler.core.documents import Pin, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.plan import MarkVersion
@@ -31,7 +30,7 @@ def with_digests(
         policy=policy,
         bundle=bundle,
         champion=view.champion(subject),
-        environment=digest_of("environment", document=environment),
+        environment=view.environment_digest(subject),
         rendered=rendered,
         baselines=view.desired.models[subject.model].model.baselines,
     )

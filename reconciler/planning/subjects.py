@@ -8,8 +8,10 @@ from reconciler.core.observed import Gap, Workload
 from reconciler.core.plan import Hold, Verdict
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.aliases import plan_alias, plan_leftovers
+from reconciler.planning.by_hand import plan_adoption
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING, Decision, wait
+from reconciler.planning.exceptions import ended
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
@@ -30,21 +32,35 @@ def plan_subject(view: View, subject: Subject) -> Decision:
     gap = view.observed.gaps.get(str(subject))
     if gap is not None:
         return wait(unanswered(subject, gap))
+    return _placed(view, subject).and_then(wait(*ended(view, subject)))
+
+
+def _placed(view: View, subject: Subject) -> Decision:
     release = view.release(subject)
     if release is not None:
         return _pinned(view, subject, release)
     known = subject.environment in view.desired.environments and subject.model in view.desired.models
+    wanted = known and subject.environment in view.model(subject).environments
+    adopting = plan_adoption(view, subject) if wanted else None
+    if adopting is not None:
+        return adopting
     leftovers = plan_leftovers(view, subject)
     for intent in ("rollback", "remove"):
         leftovers = leftovers.and_then(close_unwanted(view, subject, intent, "nothing is pinned here"))
     if leftovers != NOTHING:
         return leftovers
-    if known and subject.environment in view.model(subject).environments:
+    if wanted:
         return plan_promotion(view, subject)
-    return close_unwanted(view, subject, "promote", "the model no longer names this environment")
+    why = "the model no longer names this environment"
+    return close_unwanted(view, subject, "promote", why).and_then(close_unwanted(view, subject, "adopt", why))
 
 
 def _pinned(view: View, subject: Subject, release: Release) -> Decision:
+    adopted = close_unwanted(view, subject, "adopt", "something is pinned here now")
+    return adopted.and_then(_served(view, subject, release))
+
+
+def _served(view: View, subject: Subject, release: Release) -> Decision:
     stopped = not_to_be_applied(view, subject, release)
     if stopped is not None:
         return stopped.and_then(_revert(view, subject, stopped))
@@ -132,6 +148,7 @@ def _removal(view: View, subject: Subject, release: Release) -> Wish:
         headline=why,
         reason=why,
         approvals=view.environment(subject).promotion.approvals,
+        approved_by=view.environment(subject).promotion.approved_by,
         merge="manual",
         frozen=True,
         lineage={"removes": release.pin.digest},

@@ -11,6 +11,7 @@ from typing import Literal
 
 from reconciler.core.base import Instant, Subject
 from reconciler.core.desired import DesiredState, Policy, blobs_digest
+from reconciler.core.digests import digest_of
 from reconciler.core.documents import Environment, Exceptions, Model, Release, VerifiedPin
 from reconciler.core.observed import (
     Application,
@@ -48,6 +49,12 @@ class View:
 
     def model(self, subject: Subject) -> Model:
         return self.desired.models[subject.model].model
+
+    def environment_digest(self, subject: Subject) -> str:
+        """Of its document, and of who is in the groups that it wants approvals of."""
+        environment, groups = self.environment(subject), self.desired.platform.groups
+        named = {need.group: sorted(groups.get(need.group, ())) for need in environment.promotion.approved_by}
+        return digest_of("environment", document=environment, **({"groups": named} if named else {}))
 
     def release(self, subject: Subject) -> Release | None:
         return self.desired.releases.get(str(subject))

@@ -212,6 +212,14 @@ class ForgePerson(Protocol):
     def open_as_person(self, branch: str, title: str, body: str) -> int:
         """A pull request for a branch that was pushed already; its number."""
 
+    def propose_as_person(
+        self, *, branch: str, base: str, title: str, body: str, files: tuple[FileChange, ...]
+    ) -> int:
+        """Commit on ``base`` as them, move ``branch`` there, open a pull request; or adopt the open one.
+
+        No checkout is touched. A branch of trueup's, or with commits of somebody else's, is refused.
+        """
+
     def approve(self, number: int) -> str:
         """Approve the current head; the head's commit id."""
 

@@ -23,6 +23,7 @@ _INTENTS = {
     "promote": "Promotion",
     "rollback": "Rollback",
     "remove": "Removal",
+    "adopt": "Adoption",
 }
 _GROUNDS = {
     "promotion": "It is let in by the gates below.",
@@ -89,14 +90,14 @@ def _objections(summary: Summary) -> list[str]:
 
 
 def _holding(summary: Summary) -> str:
-    path = f"environments/{summary.environment}/exceptions/{summary.model}.yaml"
     lines = [
         "- Close this pull request: this candidate is not proposed here again."
         if summary.intent == "promote"
         else "- Close this pull request: it is not opened again until something changes.",
     ]
     if summary.intent == "promote":
-        lines.append(f"- For a time: add a hold, with a reason, to {code(path)}.")
+        subject = f"{summary.environment}/{summary.model}"
+        lines.append(f"- For a time: {code(f'reconcile hold {subject} --reason ...')}.")
     if any(gate.verdict == "review" for gate in summary.verdict.gates):
         lines.append("- Whoever approves it decides about the gates that say review.")
     return "\n".join(lines)

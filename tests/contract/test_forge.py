@@ -354,6 +354,39 @@ def test_a_hand_made_pull_request(world: World, forge: Forge) -> None:
             ada.open_as_person(branch, "Nothing", "")
 
 
+def test_a_person_proposes_files_without_a_checkout(world: World, forge: Forge) -> None:
+    ada, main = world.person(), world.rev("main")
+    order: dict[str, Any] = {
+        "branch": "hold/staging/digits",
+        "base": main,
+        "title": "Hold it",
+        "body": "an audit",
+    }
+    files = (FileChange(path="environments/staging/exceptions/digits.yaml", content="holds: []\n"),)
+    number = ada.propose_as_person(files=files, **order)
+    pull = forge.get(number)
+    assert (pull.author, pull.ours, pull.branch, pull.base) == ("Ada", False, "hold/staging/digits", "main")
+    assert (pull.title, pull.body.strip(), pull.mergeable, pull.marker) == ("Hold it", "an audit", True, None)
+    assert world.show("hold/staging/digits:environments/staging/exceptions/digits.yaml") == "holds: []"
+    assert git(world.bare, "log", "-1", "--format=%an|%ae|%P", pull.head) == f"Ada|ada@example.org|{main}"
+    assert ada.propose_as_person(files=files, **order) == number
+    ada.merge_as_person(number)
+    assert world.show("main:environments/staging/exceptions/digits.yaml") == "holds: []"
+
+
+def test_a_person_writes_to_nobodys_branch_but_their_own(world: World) -> None:
+    ada, main = world.person(), world.rev("main")
+    order: dict[str, Any] = {"base": main, "title": "Mine", "body": ""}
+    files = (FileChange(path="README.md", content="mine\n"),)
+    with pytest.raises(Terminal, match="is trueup's"):
+        ada.propose_as_person(branch=BRANCH, files=files, **order)
+    head = world.push({"README.md": "Grace's\n"}, "hold/staging/digits", who="Grace")
+    with pytest.raises(Terminal, match="has commits that are not Ada's"):
+        ada.propose_as_person(branch="hold/staging/digits", files=files, **order)
+    assert world.rev("hold/staging/digits") == head
+    assert not world.forge().sweep().open
+
+
 # --- approvals, comments, closing -------------------------------------------------------------------------
 
 
@@ -657,6 +690,7 @@ def test_nobody_acts_as_trueup_or_as_nobody(world: World, person: str) -> None:
         lambda: forge.merge_as_person(number),
         lambda: forge.close_as_person(number, "no"),
         lambda: forge.open_as_person(BRANCH, "mine", ""),
+        lambda: forge.propose_as_person(branch="x", base=world.rev("main"), title="x", body="", files=()),
     ]
     for act in acts:
         with pytest.raises(Terminal, match="git config"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli.main import run
+from reconciler.core.observed import TAG_DIGEST, TAG_KEY, ModelVersion, RegisteredModel, RegistrySweep
 from tests.contract.forge_worlds import GiteaWorld
 from tests.doubles.documents import environment, model, shipped
 from tests.servers.gitea import Gitea
@@ -90,3 +92,55 @@ def test_trueup_needs_no_clone_and_reads_its_token_from_a_file(
     assert "0 gaps" in out
     assert list(empty.iterdir()) == []
     assert world.tokens["trueup"] not in out + err
+
+
+class OneVersion:
+    """A registry with version 1 of digits, from a training before main's."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def sweep(self) -> RegistrySweep:
+        tags = {TAG_DIGEST: f"sha256:{'1' * 64}", TAG_KEY: "0" * 12}
+        version = ModelVersion(version="1", created=datetime(2026, 3, 1, tzinfo=UTC), tags=tags)
+        return RegistrySweep(models={"digits": RegisteredModel(versions=(version,))})
+
+
+def test_a_hold_is_a_persons_and_an_ordered_version_is_trueups(
+    world: GiteaWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    monkeypatch.setattr("reconciler.adapters.mlflow_registry.MlflowRegistry", OneVersion)
+    monkeypatch.setenv("TRUEUP_TOKEN", world.tokens["Ada"])
+    hold = ["hold", "staging/digits", "--reason", "yearly audit", "--until", "7d"]
+    assert run(hold) == 0, "without trueup's token, which a person does not have"
+    assert run(hold) == 0
+    assert capsys.readouterr().out == "#1\n#1\n"
+    pull = world.forge().get(1)
+    assert (pull.author, pull.branch, pull.ours) == ("Ada", "hold/staging/digits", False)
+    assert "Reason: yearly audit" in pull.body
+    monkeypatch.setenv("TRUEUP_TOKEN", world.tokens["Grace"])
+    assert run(["pr", "approve", "1"]) == 0
+    assert run(["pr", "merge", "1"]) == 0
+    assert "reason: yearly audit" in world.show("main:environments/staging/exceptions/digits.yaml")
+    (tmp_path / "token").write_text(f"{world.tokens['trueup']}\n")
+    capsys.readouterr()
+    promote = ["promote", "staging/digits", "--version", "1", "--reason", "the labels were wrong"]
+    assert run(promote) == 0
+    assert run(promote) == 0
+    out, err = capsys.readouterr()
+    assert out == "#2\n#2\n"
+    assert "staging/digits is held until" in err
+    pull = world.forge().get(2)
+    assert (pull.author, pull.branch, pull.ours, pull.draft) == (
+        "trueup",
+        "trueup/promote/staging/digits",
+        True,
+        True,
+    )
+    assert pull.marker is not None
+    assert pull.marker.version == "1"
+    assert run(["--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "held" in out
+    assert "close-pull-request" not in out
+    assert not any(token in out + err for token in world.tokens.values())

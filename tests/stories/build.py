@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from reconciler.adapters.folder_source import FolderSource, tree_id
-from reconciler.core.base import Subject
+from reconciler.core.base import Subject, format_instant
 from reconciler.core.desired import DesiredState
 from reconciler.core.digests import canonical_json, sha256
-from reconciler.core.documents import Admission, Pin, Release, release_digest
+from reconciler.core.documents import Admission, Ordered, Pin, Release, release_digest
+from reconciler.core.errors import Terminal
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
     TAG_DIGEST,
@@ -50,10 +51,13 @@ from reconciler.core.observed import (
     verified_tag,
 )
 from reconciler.core.plan import Hold
+from reconciler.core.references import exceptions_path
 from reconciler.core.strict_yaml import read
 from reconciler.load import load
+from reconciler.planning import by_hand
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate
+from reconciler.planning.exception_orders import Order, Verb, asked, told, until
 from reconciler.planning.in_motion import EVERYTHING, Scope, details, in_motion
 from reconciler.planning.judge import NO_CHAMPION, Case, case_of
 from reconciler.planning.promotion import promotion_release
@@ -64,7 +68,7 @@ from reconciler.ports import Blob
 
 HERE = Path(__file__).parent
 REVISION = "c" * 40
-INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove")
+INTENTS: tuple[Intent, ...] = ("promote", "rollback", "remove", "adopt")
 
 
 class Layers(FolderSource):
@@ -141,6 +145,7 @@ class Story:
         self.main = self._merge_all()
         self.proposals: dict[int, Proposal] = {}
         self.pulls = [self._pull(**pull) for pull in self.case.get("pulls", ())]
+        self.pulls += [self._ordered(given) for given in self.case.get("people", ())]
 
     # --- registry -----------------------------------------------------------------------------------------
 
@@ -352,6 +357,7 @@ class Story:
         reason: str = "unhealthy since 2026-03-01T11:00:00Z",
         asked_by: str = "",
         replicas: int = 0,
+        ordered_by: str = "",
         edit: Mapping[str, Any] | None = None,
         evidence: Mapping[str, Any] | None = None,
         rendered: str = "",
@@ -360,7 +366,9 @@ class Story:
         release: Release | None = None
         bundle: EvidenceBundle | None = None
         if intent == "promote":
-            release, bundle = self._promoted(view, subject, version, replicas)
+            given = {"by": ordered_by, "reason": reason, "at": format_instant(view.at)}
+            order = Ordered.model_validate(given) if ordered_by else None
+            release, bundle = self._promoted(view, subject, version, replicas, order)
         elif intent == "rollback":
             wish = rollback_wish(view, subject, reason, asked_by=asked_by)
             assert not isinstance(wish, Hold), wish.reason
@@ -387,7 +395,7 @@ class Story:
         return state
 
     def _promoted(
-        self, view: View, subject: Subject, version: object, replicas: int
+        self, view: View, subject: Subject, version: object, replicas: int, order: Ordered | None = None
     ) -> tuple[Release, EvidenceBundle]:
         """What trueup would write to promote a version, with the evidence that the registry marks for it."""
         model, champion = self.written.models[subject.model].model, view.champion(subject)
@@ -416,7 +424,7 @@ class Story:
             renderer=runtime.renderer,
             change="version",
         )
-        return promotion_release(view, subject, wanted, bundle), bundle
+        return promotion_release(view, subject, wanted, bundle, order), bundle
 
     def _pin_history(self, subject: Subject, at: datetime) -> PinHistory | None:
         mine = [step for step in self.history if step[1] == subject and step[0] <= at]
@@ -465,14 +473,17 @@ class Story:
             "promote": release.pin.digest if release else "",
             "rollback": pinned.pin.digest if pinned else "",
             "remove": "none",
+            "adopt": release.pin.digest if release else "",
         }[intent]
+        ordered_by = change.get("ordered_by", "")
         marker = Marker(
             intent=intent,
             environment=subject.environment,
             model=subject.model,
             candidate=candidate,
             inputs=verdict.inputs or (pinned.digest if pinned else ""),
-            asked_by=asked_by,
+            asked_by=asked_by or ordered_by,
+            version=str(change["version"]) if ordered_by or intent == "adopt" else "",
         )
         return PullRequest(
             number=number,
@@ -495,6 +506,74 @@ class Story:
             closed_by=closed_by,
             closed_by_us=closed_by == "trueup",
         )
+
+    # --- orders -------------------------------------------------------------------------------------------
+
+    def order(self, given: Mapping[str, Any]) -> Order:
+        """What a person orders: ``{hold: ENV/MODEL, by: ann, reason: ..., until: 7d}``, or another verb."""
+        verb = next(verb for verb in get_args(Verb) if verb in given)
+        return Order(
+            verb,
+            subject_of(given[verb]),
+            self.at,
+            reason=given.get("reason", ""),
+            end=until(given["until"], self.at) if "until" in given else None,
+            gate=given.get("gate", ""),
+            digest=digest_of_version(given["version"]) if "version" in given else "",
+        )
+
+    def _ordered(self, given: Mapping[str, Any]) -> PullRequest:
+        """The open pull request of an order."""
+        order = self.order(given)
+        return PullRequest(
+            number=given["number"],
+            state="open",
+            branch=order.branch,
+            head=str(given["number"])[:1] * 40,
+            title=order.title,
+            author=given["by"],
+            opened=self.at,
+        )
+
+    def answers(self) -> str:
+        """What each of ``orders`` comes to: the file that it asks for, or why there is none."""
+        pulls = {pull.number: pull for pull in self.pulls}
+        return "\n".join(self._answer(given, pulls) for given in self.case["orders"])
+
+    def _answer(self, given: Mapping[str, Any], pulls: Mapping[int, PullRequest]) -> str:
+        said = [f"{name}: {value}" for name, value in given.items()]
+        if "promote" in given or "adopt" in given:
+            return "\n".join(["> " + ", ".join(said), *self._by_hand(given), ""])
+        order = self.order(given)
+        path = exceptions_path(order.subject.environment, order.subject.model)
+        written = self.folder / "desired" / path
+        try:
+            file = asked(self.main, written.read_text() if written.is_file() else "", order)
+        except Terminal as refused:
+            return "\n".join(["> " + ", ".join(said), f"refused: {refused}", ""])
+        notes = [f"told: {text}" for text in told(order, self.main, pulls)]
+        if file is None:
+            return "\n".join(["> " + ", ".join(said), *notes, "main says so already", ""])
+        content = file.content or "(the file is removed)\n"
+        return "\n".join(["> " + ", ".join(said), *notes, f"{order.branch}: {order.title}", path, content])
+
+    def _by_hand(self, given: Mapping[str, Any]) -> list[str]:
+        """What `reconcile promote` or `adopt` says."""
+        verb = "promote" if "promote" in given else "adopt"
+        subject = subject_of(given[verb])
+        observed = self.observed(Scope(environment=subject.environment, model=subject.model, closely=True))
+        observed = observed.model_copy(update={"evidence": self.evidence})
+        about = (subject, str(given.get("version", "")), given.get("reason", ""), given["by"])
+        try:
+            found = getattr(by_hand, verb)(self.main, observed, *about)
+        except Terminal as refused:
+            return [f"refused: {refused}"]
+        told = list(by_hand.in_the_way(self.main, observed, subject)) if verb == "promote" else []
+        if isinstance(found, PullRequest):
+            return [f"#{found.number} is open already", *told]
+        said = [f"{found.kind} {found.branch}: {found.title}", f"  {found.summary.headline}"]
+        said += [f"  {found.summary.merges}", f"  {found.marker}"]
+        return [*said, *(f"  {text}" for text in found.summary.verdict.against()), *told]
 
     # --- engine and cluster -------------------------------------------------------------------------------
 

@@ -39,7 +39,8 @@ def told(story: Story) -> dict[str, str]:
     explained = {
         f"explain-{key.replace('/', '-')}.txt": said(story, key) for key in story.case.get("explain", ())
     }
-    return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan), **explained}
+    answers = {"orders.txt": story.answers()} if "orders" in story.case else {}
+    return {"plan.json": json_report.plan(plan), "plan.md": markdown.plan(plan), **explained, **answers}
 
 
 def ordered(story: Story, reason: str = "", **asked: str) -> str:

@@ -572,6 +572,62 @@ CASES = [
         STAGING_ALL,
     ),
     Case(
+        "approvals of a group that is not known",
+        {
+            PLATFORM: f"{HEADER}Platform\ngroups: {{risk: [ann, bob]}}\n",
+            STAGING: Edit("alias: staging", "alias: staging\npromotion:\n  approvedBy:\n    - group: riks"),
+        },
+        [f"{STAGING}:7: names the unknown group riks. hint: did you mean risk?"],
+        STAGING_ALL,
+    ),
+    Case(
+        "approvals of a group that is too small",
+        {
+            PLATFORM: f"{HEADER}Platform\ngroups: {{risk: [ann, bob, ann]}}\n",
+            STAGING: Edit(
+                "alias: staging", "alias: staging\npromotion:\n  approvedBy:\n    - group: risk\n      count: 3"
+            ),
+        },
+        [
+            f"{STAGING}:8: asks for 3 approvals of the group risk, which has 2 in it. hint: add people to groups.risk in environments/platform.yaml"
+        ],
+        STAGING_ALL,
+    ),
+    Case(
+        "approvals of groups that are the same few people",
+        {
+            PLATFORM: f"{HEADER}Platform\ngroups: {{risk: [ann, bob], legal: [ann, bob]}}\n",
+            STAGING: Edit(
+                "alias: staging",
+                "alias: staging\npromotion:\n  approvedBy: [{group: risk, count: 2}, {group: legal}]",
+            ),
+        },
+        [
+            f"{STAGING}:6: asks for more people than there are in these groups together: each counts for one group. hint: add people to them in environments/platform.yaml"
+        ],
+        STAGING_ALL,
+    ),
+    Case(
+        "a group named twice, and an account that is none",
+        {
+            PLATFORM: f"{HEADER}Platform\ngroups: {{risk: [ann, '']}}\n",
+            STAGING: Edit(
+                "alias: staging", "alias: staging\npromotion:\n  approvedBy: [{group: risk}, {group: risk}]"
+            ),
+        },
+        [
+            f"{PLATFORM}:3: groups.risk[1] = '' is not acceptable. hint: write the account as the forge spells it",
+            f"{STAGING}:5: promotion names a group twice in approvedBy: risk. hint: add up its counts",
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "an order that says no reason",
+        {"environments/staging/exceptions/digits.yaml": f"{HEADER}Exceptions\nholds:\n  - reason: ' '\n"},
+        ["environments/staging/exceptions/digits.yaml:4: holds[0].reason is empty. hint: say why"],
+        {"staging/digits"},
+    ),
+    Case(
         "a secret in place of its name",
         {PLATFORM: f"{HEADER}Platform\nregistries:\n  default:\n    trackingUriEnv: https://me:pw@mlflow\n"},
         [

@@ -117,6 +117,11 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    return checked_out(tmp_path, monkeypatch)
+
+
+def checked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """A fresh one, where the commands run and the registry is a fake."""
     trueups = ("TRUEUP_HOME", "TRUEUP_DEBUG", "TRUEUP_TOKEN", "TRUEUP_PLATFORM", "TRUEUP_REPOSITORY")
     for name in ("GIT_DIR", "GIT_WORK_TREE", "NO_COLOR", "FORCE_COLOR", *trueups):
         monkeypatch.delenv(name, raising=False)

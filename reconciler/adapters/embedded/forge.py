@@ -264,6 +264,26 @@ class EmbeddedForge:
 
         return self._settle(attempt)
 
+    def propose_as_person(
+        self, *, branch: str, base: str, title: str, body: str, files: tuple[FileChange, ...]
+    ) -> int:
+        about = {"branch": branch_name(branch), "title": title, "body": body}
+        who = self._acting()
+        if branch.startswith(_OURS):
+            raise self._refusal(f"branch {branch} is trueup's", hint=f"only its branches begin with {_OURS}")
+
+        def attempt(look: _Look) -> int:
+            there = look.open_on(branch)
+            if there is not None:
+                return there
+            old = look.refs.get(f"refs/heads/{branch}", "")
+            if old and not branches.only_by(who, self._changes(look, [old]), old):
+                hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
+                raise self._refusal(f"branch {branch} has commits that are not {who.name}'s", hint)
+            return self._open(look, who, self._rebuilt(look, base, title, files, who), about, ())
+
+        return self._settle(attempt)
+
     def _acting(self) -> Identity:
         who = Identity.parse(self._person)
         if who.name == _TRUEUP.name or who.email == _TRUEUP.email:
@@ -420,9 +440,11 @@ class EmbeddedForge:
     def _ended(self, record: _Record, state: str, who: Identity) -> _Record:
         return record.but(state=state, closed=self._clock(), closed_by=who.name, closed_by_us=who == _TRUEUP)
 
-    def _rebuilt(self, look: _Look, base: str, title: str, files: tuple[FileChange, ...]) -> str:
+    def _rebuilt(
+        self, look: _Look, base: str, title: str, files: tuple[FileChange, ...], who: Identity = _TRUEUP
+    ) -> str:
         what = (self._git, look.tip, base, title, files)
-        return branches.rebuilt(*what, who=_TRUEUP, at=self._clock(), where=self._where)
+        return branches.rebuilt(*what, who=who, at=self._clock(), where=self._where)
 
     def _write(
         self,

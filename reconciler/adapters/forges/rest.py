@@ -155,18 +155,7 @@ class RestForge(ABC):
     ) -> int:
         if not branch_name(branch).startswith(OURS):
             raise self._refusal(f"branch {branch} is not trueup's", f"its branches begin with {OURS}")
-        for turn in range(TURNS):
-            there = self._open_on(branch)
-            if there is not None:
-                return there
-            try:
-                into = self._build(branch, base, title, files)
-                break
-            except LostRace:  # to one who is about to open it
-                if turn + 1 == TURNS:
-                    raise
-                self._sleep(0.1 * 2**turn)
-        there = self._open_on(branch)
+        there, into = self._built(branch, base, title, files)
         if there is not None:
             return there
         number, made = self._post_pull(branch, self._wish(branch, into, title, body, draft, labels))
@@ -247,6 +236,16 @@ class RestForge(ABC):
             raise self._refusal(f"branch {branch} brings nothing to merge", hint)
         return self._post_pull(branch, {"head": branch, "base": into, "title": title, "body": body})[0]
 
+    def propose_as_person(
+        self, *, branch: str, base: str, title: str, body: str, files: tuple[FileChange, ...]
+    ) -> int:
+        if branch_name(branch).startswith(OURS):
+            raise self._refusal(f"branch {branch} is trueup's", f"only its branches begin with {OURS}")
+        there, into = self._built(branch, base, title, files)
+        if there is not None:
+            return there
+        return self._post_pull(branch, {"head": branch, "base": into, "title": title, "body": body})[0]
+
     def approve(self, number: int) -> str:
         raw = self._at(number)
         head, me = str(raw["head"]["sha"]), self.login
@@ -318,9 +317,27 @@ class RestForge(ABC):
 
     # --- writing ------------------------------------------------------------------------------------------
 
+    def _built(
+        self, branch: str, base: str, title: str, files: tuple[FileChange, ...]
+    ) -> tuple[int | None, str]:
+        """The open pull request of a branch; or none, once the branch is built, and where it goes."""
+        for turn in range(TURNS):
+            there = self._open_on(branch)
+            if there is not None:
+                return there, ""
+            try:
+                into = self._build(branch, base, title, files)
+                break
+            except LostRace:  # to one who is about to open it
+                if turn + 1 == TURNS:
+                    raise
+                self._sleep(0.1 * 2**turn)
+        return self._open_on(branch), into
+
     def _not_ours(self, branch: str) -> Terminal:
+        whose = "trueup" if branch.startswith(OURS) else self.login
         hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
-        return self._refusal(f"branch {branch} has commits that are not trueup's", hint)
+        return self._refusal(f"branch {branch} has commits that are not {whose}'s", hint)
 
     def _post_pull(self, branch: str, wish: Raw) -> tuple[int, bool]:
         """Open it, True; or adopt what is there after a refusal or an unclear answer, False."""
