@@ -18,6 +18,7 @@ from reconciler.cli import console
 from reconciler.cli.admit import admit
 from reconciler.cli.cancel import cancel
 from reconciler.cli.comment import comment
+from reconciler.cli.doctor import doctor
 from reconciler.cli.explain import explain
 from reconciler.cli.history import history
 from reconciler.cli.local import local
@@ -64,6 +65,7 @@ def init(
 
 app.command("new-model")(new_model)
 app.command("new-environment")(new_environment)
+app.command()(doctor)
 for command in (
     status,
     explain,

@@ -37,6 +37,7 @@ COMMANDS = [
     "admit",
     "cancel",
     "comment",
+    "doctor",
     "explain",
     "history",
     "init",
