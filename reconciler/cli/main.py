@@ -19,6 +19,7 @@ from reconciler.cli.admit import admit
 from reconciler.cli.adopt import adopt
 from reconciler.cli.cancel import cancel
 from reconciler.cli.comment import comment
+from reconciler.cli.doctor import doctor
 from reconciler.cli.explain import explain
 from reconciler.cli.history import history
 from reconciler.cli.hold import hold, unhold
@@ -68,6 +69,7 @@ def init(
 
 app.command("new-model")(new_model)
 app.command("new-environment")(new_environment)
+app.command()(doctor)
 for command in (
     status,
     explain,

@@ -6,13 +6,14 @@ exception for what can be expected to go wrong. "Already there" is success and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from reconciler.core.base import Frozen
+from reconciler.core.finding import Finding
 from reconciler.core.observed import (
     Check,
     ClusterSweep,
@@ -252,6 +253,14 @@ class Lease(Protocol):
         """Keep other reconcilers of the same repository out. Retryable if another one has it."""
 
 
+@runtime_checkable
+class Diagnosed(Protocol):
+    """An adapter that knows more of its system than a read tells, for `reconcile doctor`."""
+
+    def diagnose(self) -> Iterator[Finding]:
+        """What is missing there, rights above all. Reads only."""
+
+
 class Readers(NamedTuple):
     """Everything a dry run needs: nothing here can write."""
 
@@ -276,6 +285,7 @@ __all__ = [
     "ClusterReader",
     "ClusterWriter",
     "Commit",
+    "Diagnosed",
     "EngineReader",
     "EngineWriter",
     "ForgePerson",

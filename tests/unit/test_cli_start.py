@@ -38,6 +38,7 @@ COMMANDS = [
     "adopt",
     "cancel",
     "comment",
+    "doctor",
     "explain",
     "history",
     "hold",

@@ -100,6 +100,9 @@ def test_the_steps_train_it_and_predict_rows_with_gaps_fractions_and_new_values(
     }
     assert step("train", **options) == 0
 
+    reference = json.loads((tmp_path / "out/model/reference.json").read_text())
+    assert reference["rows"] == len(pd.read_csv(rows / "train.csv"))
+
     evaluation = pd.read_csv(data / "evaluation.csv")
     given = predict(tmp_path / "out/model", evaluation.drop(columns=[target]))["prediction"]
     if made.task != "regression":

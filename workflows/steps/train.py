@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.errors import Retryable, Terminal
 from workflows.steps.checkpoint import Checkpoint, Interrupted
+from workflows.steps.predict import as_signed
 from workflows.steps.progress import Reporter
 from workflows.steps.rows import read_rows, split_target
 from workflows.steps.trials import latest_record
@@ -129,8 +130,10 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
         )
         from workflows.steps.reference import Reference
 
-        inputs, out = prediction_rows(code, frame, options.target), options.out / "model"
-        model = save(source, weights=weights, example=inputs.head(5), task=options.task, out=out)
+        example, out = examples(code, frame, options.target), options.out / "model"
+        model = save(source, weights=weights, example=example, task=options.task, out=out)
+        schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
+        inputs = as_signed(frame[list(example.columns)], schema)
         Reference.of(inputs, predicted(model, inputs), options.task).write(out)
 
     (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
@@ -189,15 +192,15 @@ def load_code(source: Path) -> ModuleType:
         ) from error
 
 
-def prediction_rows(code: ModuleType, frame: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The rows with the columns that prediction needs, in the types in which it gets them."""
+def examples(code: ModuleType, frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """At most five rows with the columns that prediction needs, in the types in which it gets them."""
     if hasattr(code, "inputs"):
         rows: pd.DataFrame = code.inputs(frame, target=target)
     elif hasattr(code, "features"):
         rows = frame[code.features(frame, target=target)]
     else:
         rows = frame.drop(columns=[target])
-    return rows
+    return rows.head(5)
 
 
 def check_metrics(metrics: Mapping[str, Any], *, where: str) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from reconciler.adapters.forges.http import ForgeClient, Parameters, Refused
 from reconciler.adapters.git_command import LostRace, branch_name, commit_id
 from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.finding import Finding
 from reconciler.core.observed import Approval, Check, ForgeSweep, PullRequest, is_marked
 from reconciler.core.plan import FileChange
 
@@ -405,6 +407,32 @@ class RestForge(ABC):
 
     def _refusal(self, what: str, hint: str = "") -> Terminal:
         return Terminal(what, where=self._where, hint=hint)
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Whether we may write, and whether people may push past pull requests.
+
+        ``permissions`` of a repository and ``protected`` of a branch are the same on Gitea and GitHub. A GitHub
+        App's token sees no permissions of its own; nothing is said then.
+        """
+        raw = self._get("")
+        may = raw.get("permissions") or {}
+        if "push" in may:
+            yield Finding(
+                check="rights",
+                state="ok" if may["push"] else "fail",
+                what=f"{self.login} may {'' if may['push'] else 'not '}write to the repository",
+                where=self._where,
+                hint="" if may["push"] else "give this account write access to this repository, and no other",
+            )
+        branch = str(raw.get("default_branch") or "main")
+        if not self._get(f"/branches/{quote(branch, safe='')}").get("protected"):
+            yield Finding(
+                check="rights",
+                state="warn",
+                what=f"{branch} is not protected: anybody who may write can push to it",
+                where=self._where,
+                hint="allow merges by pull request only, and with the check trueup/admission",
+            )
 
     # --- HTTP ---------------------------------------------------------------------------------------------
 

@@ -23,9 +23,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.adapters.kubernetes import rights
 from reconciler.adapters.kubernetes.client import AlreadyThere, Kind, KubernetesClient, Missing, Object, Refused
 from reconciler.core.argo import unrecorded
 from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.finding import Finding
 from reconciler.core.lint import RECIPE
 from reconciler.core.observed import LABEL_MANAGED, EngineSweep, WorkflowRun
 from reconciler.core.strict_yaml import Unreadable, read
@@ -59,6 +61,9 @@ class ArgoEngine:
         self._namespace = namespace
         self._source = source
         self._repository = repository
+
+    def diagnose(self) -> Iterator[Finding]:
+        yield from rights.diagnose(self._client, self._namespace, rights.ENGINE, "deploy/engine")
 
     # --- reads --------------------------------------------------------------------------------------------
 

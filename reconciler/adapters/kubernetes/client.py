@@ -175,6 +175,14 @@ class KubernetesClient:
 
     # --- writes -------------------------------------------------------------------------------------------
 
+    def rules(self, namespace: str) -> Object:
+        """What we may do there: the status of a SelfSubjectRulesReview, asked by a POST and kept nowhere."""
+        api = "authorization.k8s.io/v1"
+        body = {"apiVersion": api, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}
+        answer = self._read(Request("POST", f"/apis/{api}/selfsubjectrulesreviews", body=body))
+        status = self._object(answer).get("status")
+        return status if isinstance(status, dict) else {}
+
     def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         return self._object(self._write(Request("POST", kind.path(namespace), query, _full(kind, body))))

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from reconciler.adapters.kubernetes import rights
 from reconciler.adapters.kubernetes.client import (
     Conflict,
     Kind,
@@ -53,6 +54,7 @@ from reconciler.adapters.kubernetes.health import Condition, application, condit
 from reconciler.core import strict_yaml
 from reconciler.core.digests import canonical_json
 from reconciler.core.errors import Retryable, Terminal
+from reconciler.core.finding import Finding
 from reconciler.core.observed import (
     ANNOTATION_RELEASE,
     ANNOTATION_RENDERED,
@@ -116,6 +118,10 @@ class KubernetesCluster:
         self._client = client
         self._namespaces = namespaces
         self._argocd = argocd
+
+    def diagnose(self) -> Iterator[Finding]:
+        for namespace in self._namespaces:
+            yield from rights.diagnose(self._client, namespace, rights.SERVING, "deploy/serving")
 
     # --- reading ------------------------------------------------------------------------------------------
 
