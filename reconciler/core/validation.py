@@ -134,6 +134,7 @@ PATTERN_HINTS: Final = {
     r"^sha256:[0-9a-f]{64}$": "write sha256: and 64 lower-case hex digits",
     r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$": "write sha256: or md5: and lower-case hex digits",
     r"^[1-9][0-9]{0,8}$": 'write a version number as text, as in "3"',
+    r"^https?://[A-Za-z0-9._:/\[\]-]+$": "write http:// or https://, host, port and path; no account in it",
     r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$": "begin with a letter; then letters, digits, _ . -, at most 63",
     r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,99}$": "use letters, digits, '-', '_' and '.', at most 100",
     r"^[A-Z][A-Z0-9_]*$": "write the name of an environment variable, never the value itself",

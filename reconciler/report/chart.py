@@ -5,11 +5,11 @@ Every measured version counts, also one that no gate let through: that is what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Gate
+from reconciler.core.documents import Gate, Model
 from reconciler.core.evidence import Evidence
 
 WIDTH, HEIGHT = 640, 200
@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """An absolute threshold that a policy has for this metric."""
+    """What policies ask of it whatever the champion has: a threshold, or the baseline with its margin."""
 
     threshold: float
     op: str
@@ -97,14 +97,29 @@ def _chart(
             continue
         pinned = tuple(e for e in gates if _pins(desired, e, model, version))
         points.append(Point(version, estimate.value, estimate.low, estimate.high, estimate.n, pinned))
+    source = desired.models[model].model
     thresholds: dict[tuple[float, str], list[str]] = {}
     for environment, asked in gates.items():
         for gate in asked:
-            if gate.metric == metric and gate.threshold is not None and gate.op and not gate.slices:
-                places = thresholds.setdefault((gate.threshold, gate.op), [])
+            for line in _lines(gate, model, source) if gate.metric == metric and not gate.slices else ():
+                places = thresholds.setdefault(line, [])
                 places += [] if environment in places else [environment]
     lines = (Asked(threshold, op, tuple(places)) for (threshold, op), places in sorted(thresholds.items()))
     return Chart(metric, tuple(points), tuple(lines))
+
+
+def _lines(gate: Gate, name: str, model: Model) -> Iterator[tuple[float, str]]:
+    if not gate.when.meant(name, model.task):
+        return
+    if gate.threshold is not None and gate.op is not None:
+        yield gate.threshold, gate.op
+    baseline = model.baselines.get(gate.metric.partition(".")[2])
+    if gate.versus is None or gate.versus.ref != "baseline" or baseline is None:
+        return
+    if gate.versus.max_drop is not None:
+        yield baseline - gate.versus.max_drop, ">="
+    elif gate.versus.max_rise is not None:
+        yield baseline + gate.versus.max_rise, "<="
 
 
 def _pins(desired: DesiredState, environment: str, model: str, version: str) -> bool:
