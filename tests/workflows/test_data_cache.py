@@ -232,18 +232,20 @@ def test_a_long_fetch_tells_how_far_it_is(
 def test_where_one_file_fails_what_came_stays_and_the_rest_is_not_begun(world: World, monkeypatch) -> None:
     pointer = world.remote.folder(QUARTERS)
     names = [name_of(content) for content in QUARTERS.values()]
-    stopped = threading.Event()
+    failed, stopped = threading.Event(), threading.Event()
     fetch = world.remote.fetch
 
     class Pool(ThreadPoolExecutor):
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
             super().shutdown(wait=False, cancel_futures=cancel_futures)
-            stopped.set()
+            if failed.is_set():  # another pool fetched the listing before
+                stopped.set()
             super().shutdown(wait=wait)
 
     def failing(file: Tracked, destination: Path) -> None:
         if file.md5 == names[7]:
             destination.write_bytes(b"half")
+            failed.set()
             raise Retryable("did not answer", where=file.path)
         if file.md5 == names[8]:  # begun before the failure is seen
             assert stopped.wait(timeout=30)
