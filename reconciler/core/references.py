@@ -170,6 +170,9 @@ def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Itera
             if upstream not in known:
                 what = f"promotes from the unknown environment {upstream}"
                 yield Finding(path, ("promotesFrom",), what, nearest(upstream, {*known} - {name}))
+        if environment.promotes_from and "retrain_on" in environment.model_fields_set:
+            what = "has retrainOn, which is asked only of environments without promotesFrom"
+            yield Finding(path, ("retrainOn",), what, "say it where versions begin", "warning")
         circle = _circle(name, environments)
         if circle:
             what = f"promotesFrom goes in a circle: {' -> '.join(circle)}"

@@ -110,28 +110,18 @@ def _holds(title: str, holds: tuple[Hold, ...]) -> list[Block]:
 
 
 def _waiver(told: Explanation) -> list[Block]:
-    """What a person can do about a gate that blocks: the file and the lines, ready to be filled in."""
+    """What a person can do about a gate that blocks, with the command for each."""
     if "gate-failed" not in {hold.code for hold in told.holds}:
         return []
     blocked = {
-        (gate.gate, item.digest): gate
+        gate.gate: gate
         for item in told.judged
         if item.about != "pin" and item.digest
         for gate in item.verdict.gates
         if gate.verdict == "block"
     }
     measured = any(gate.value is not None for gate in blocked.values())
-    path = f"environments/{told.row.environment}/exceptions/{told.row.model}.yaml"
-    lines = [
-        text
-        for gate, digest in blocked
-        for text in (
-            f"  - gate: {gate}",
-            f"    digest: {digest}",
-            "    reason: WHY IT IS RIGHT THIS TIME",
-            "    expires: AN INSTANT, AS IN 2030-01-31T12:00:00Z",
-        )
-    ]
+    subject = f"{told.row.environment}/{told.row.model}"
     return [
         line(Span("What a person can do", "strong")),
         line(
@@ -140,10 +130,10 @@ def _waiver(told: Explanation) -> list[Block]:
             else "Mend the measurement that left no evidence: the version is judged when it is there.",
             indent=2,
         ),
-        line(f"Or let this one pass, by a reviewed pull request after which {path} says:", indent=2),
+        line("Or let this one pass, by a pull request that says why and until when:", indent=2),
         *(
-            line(Span(text, "dim"), indent=4)._replace(whole=True)
-            for text in ("apiVersion: trueup.dev/v1", "kind: Exceptions", "waivers:", *lines)
+            line(Span(f"reconcile waive {subject} {gate} --reason ... --expires 7d", "dim"), indent=4)
+            for gate in blocked
         ),
     ]
 

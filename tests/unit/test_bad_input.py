@@ -828,6 +828,14 @@ CASES = [
         PRODUCTION_ALL,
     ),
     Case(
+        "retrainOn where nothing is trained",
+        {PRODUCTION: Edit("alias: production", "alias: production\nretrainOn: [code]")},
+        [
+            f"{PRODUCTION}:7: has retrainOn, which is asked only of environments without promotesFrom. hint: say it where versions begin"
+        ],
+        frozenset(),
+    ),
+    Case(
         "promotesFrom in a circle",
         {STAGING: environment("staging", "base", promotes_from="production")},
         [
