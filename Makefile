@@ -67,8 +67,10 @@ walkthrough:  ## Tell the story, write its page in docs/ from it, and renew what
 tutorial: setup  ## Go the newcomer's path on this machine and write docs/tutorial.md from it (about 2 minutes)
 	@$(BIN)/python demo/tutorial.py --transcript docs/tutorial.md
 
-pictures:  ## Tell the story on Gitea and write the pictures in docs/ from it (needs Chromium)
+pictures:  ## Tell the stories and write the pictures in docs/ from them, also on Gitea (needs Chromium)
 	@$(MAKE) demo FORGE=gitea DEMO="--pictures docs/pictures"
+	@$(MAKE) demo MODEL=flight-delay
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python demo/pages.py flight-delay evaluate.auc docs/pictures
 
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
