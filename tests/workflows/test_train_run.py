@@ -152,7 +152,11 @@ def test_a_training_that_is_told_to_end_is_retried_and_resumes(bench: Bench, who
     assert bench.registered() == whole
     # nothing was searched and nobody is to be called, and the run shows it
     skipped = {name for name, node in status.nodes.items() if node.phase == "Skipped"}
-    assert skipped == {"notify", "plan", *(f"{name}-{stage}" for name in ("trials", "choose") for stage in (1, 2, 3))}
+    assert skipped == {
+        "notify",
+        "plan",
+        *(f"{name}-{stage}" for name in ("trials", "choose") for stage in (1, 2, 3)),
+    }
 
 
 def test_a_training_whose_runner_is_killed_is_begun_anew(bench: Bench, whole: bytes) -> None:
