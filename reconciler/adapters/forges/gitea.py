@@ -129,6 +129,9 @@ class GiteaForge(RestForge):
         if _is_draft(raw):
             self._patch(number, {"title": _untitled(raw["title"])})
 
+    def _takes_push(self) -> bool:
+        return self._mirror.may_push()
+
     # --- looking ------------------------------------------------------------------------------------------
 
     @property
