@@ -26,6 +26,7 @@ _MIRRORED = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/pu
 _REMOTE = re.compile(r"(?:https?|ssh|file)://\S+|(?:[\w.-]+@)?\w[\w.-]*:(?:[\w.~]|/(?!/))\S*")
 _PASSWORD = re.compile(r"[a-z]+://[^/@\s]*:[^/@\s]*@")
 _DETACHED = "refs/trueup/head"
+_FORBIDDEN = re.compile(r"returned error: 403$")
 _REJECTED = 1  # of git-push, where the remote answered and did not take the ref
 
 
@@ -104,6 +105,19 @@ class Mirror:
         raise Terminal(
             f"the push of {branch} is refused: {said or 'no reason given'}", where=self.url, hint=hint
         )
+
+    def may_push(self) -> bool:
+        """Whether the remote takes a push by these credentials at all, as far as it says before one is sent."""
+        self.git()
+        how = ("--dry-run", "--no-verify", "--no-signed", "--recurse-submodules=no", "--end-of-options")
+        with self._locked() as lock:
+            try:
+                self._ask(lock, "push", *how, self.url, "HEAD:refs/heads/trueup/asked", accept=_REJECTED)
+            except Retryable as error:
+                if _FORBIDDEN.search(error.what):
+                    return False
+                raise
+        return True
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

@@ -12,14 +12,16 @@ import re
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal, TrueupError
+from reconciler.core.finding import Finding, State
 from reconciler.core.observed import ModelVersion, RegisteredModel, RegistrySweep
 
 if TYPE_CHECKING:
@@ -119,6 +121,35 @@ class MlflowRegistry:
                     hint="evidence is numbers; keep predictions and plots beside it",
                 )
             return Path(repository.download_artifacts(name, dst_path=place)).read_bytes()
+
+    def diagnose(self, _environments: Sequence[Environment], /) -> Iterator[Finding]:
+        """The server's version against that of the client here: MLflow keeps a client to servers as new."""
+        if self._file is not None:
+            return
+        with self._asking("asking for the version of the server"):
+            self._client()
+            from mlflow.utils.credentials import get_default_host_creds
+            from mlflow.utils.rest_utils import http_request
+            from mlflow.version import VERSION
+
+            ask: Any = http_request
+            credentials: Any = get_default_host_creds
+            answer = ask(credentials(self._uri), "/version", "GET")
+        there = re.fullmatch(r"(\d+)\.(\d+)[\w.]{0,30}", answer.text.strip()) if answer.ok else None
+        ours = ".".join(VERSION.split(".")[:2])
+        if there is None:
+            yield self._versions("warn", "the server does not tell its version", f"it has to be MLflow {ours}")
+        elif f"{there[1]}.{there[2]}" == ours:
+            yield self._versions("ok", f"MLflow {there[0]} on the server, as here")
+        elif (int(there[1]), int(there[2])) > tuple(map(int, ours.split("."))):
+            what = f"MLflow {there[0]} on the server is newer than {VERSION} here"
+            yield self._versions("warn", what, f"trueup is tested with {ours}; look for a newer trueup")
+        else:
+            what = f"MLflow {there[0]} on the server is older than {VERSION} here"
+            yield self._versions("fail", what, f"upgrade the server to MLflow {ours}")
+
+    def _versions(self, state: State, what: str, hint: str = "") -> Finding:
+        return Finding(check="version", state=state, what=what, where=self._shown, hint=hint)
 
     # --- writes ---
 

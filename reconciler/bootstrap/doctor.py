@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,16 +24,19 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from reconciler.bootstrap.clusters import connect_cluster, connect_engine
+from reconciler.bootstrap.clusters import connect_cluster, connect_engine, connect_lease
 from reconciler.bootstrap.forges import connect_forge
-from reconciler.bootstrap.process import PLATFORM, cache, is_set
+from reconciler.bootstrap.process import PLATFORM, cache, is_set, now
 from reconciler.bootstrap.registries import connect_registries, tracking_uris
 from reconciler.bootstrap.repository import Repository
 from reconciler.bootstrap.sources import folder_source, git_source, platform_here
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Terminal, TrueupError
 from reconciler.core.finding import Finding, State
 from reconciler.core.platform import ForgeEmbedded, Platform, Secret
+from reconciler.load import load
 from reconciler.ports import Diagnosed
+from reconciler.report.text import count
 
 PATIENCE = 20.0
 """Seconds for all parts together: they are looked at side by side."""
@@ -64,6 +67,7 @@ def examine(repository: Repository) -> list[Finding]:
         **PARTS,
         **{f"registry {name}": _registry(name) for name in sorted(platform.registries)},
         "engine": _engine,
+        "lease": _lease,
         "forge": _forge,
         **{f"cluster {name}": _cluster(name) for name in sorted(platform.clusters)},
     }
@@ -71,14 +75,11 @@ def examine(repository: Repository) -> list[Finding]:
     end = time.monotonic() + PATIENCE
     for look in looks:
         look.join(max(0.0, end - time.monotonic()))
-        findings += look.found or [
-            Finding(
-                check=look.check,
-                state="fail",
-                what=f"did not answer within {PATIENCE:.0f} s",
-                hint="see whether it is up and can be reached from here",
-            )
-        ]
+        if look.found is None:
+            hint = "see whether it is up and can be reached from here"
+            findings.append(_say(look.check, "fail", f"did not answer within {PATIENCE:.0f} s", hint=hint))
+        else:
+            findings += look.found
     return findings
 
 
@@ -88,7 +89,7 @@ class _Look(threading.Thread):
     def __init__(self, check: str, part: Part, patient: Patient) -> None:
         super().__init__(daemon=True)
         self.check, self._part, self._patient = check, part, patient
-        self.found: list[Finding] = []
+        self.found: list[Finding] | None = None
         self.start()
 
     def run(self) -> None:
@@ -252,10 +253,14 @@ def _registry(name: str) -> Part:
         if uri.startswith("sqlite:///") and not database.exists():
             yield _say(check, "ok", "is not made yet; the first tick makes it", str(database))
             return
-        models = len(connect_registries(patient.repository, patient.platform)[name].sweep().models)
-        yield _say(check, "ok", f"is read: {models} model{'s' * (models != 1)}", _bare(uri))
+        registry = connect_registries(patient.repository, patient.platform)[name]
+
+        def read() -> Iterator[Finding]:
+            yield _say(check, "ok", f"is read: {count(len(registry.sweep().models), 'model')}", _bare(uri))
+
+        yield from _looked(check, registry, (), read)
         if uri.startswith(("http://", "https://")):
-            yield from _server(check, uri, "/version", "MLflow")
+            yield from _clock(check, uri)
 
     return look
 
@@ -265,54 +270,88 @@ def _engine(patient: Patient) -> Iterator[Finding]:
     whole = patient.repository.clone is not None
     source = folder_source(patient.repository) if whole else git_source(patient.repository)
     engine = connect_engine(patient.repository, patient.platform, source)
-    runs = len(engine.sweep().runs)
-    yield _say("engine", "ok", f"is read: {runs} run{'s' * (runs != 1)}", patient.platform.engine.type)
-    yield from _known("engine", engine)
+
+    def read() -> Iterator[Finding]:
+        runs = count(len(engine.sweep().runs), "run")
+        yield _say("engine", "ok", f"is read: {runs}", patient.platform.engine.type)
+
+    yield from _looked("engine", engine, (), read)
+
+
+def _lease(patient: Patient) -> Iterator[Finding]:
+    """Only where it is in a cluster: what it needs on this machine is a file."""
+    lease = connect_lease(patient.repository, patient.platform, now)
+    yield from _looked("lease", lease, (), lambda: iter(()))
 
 
 def _forge(patient: Patient) -> Iterator[Finding]:
     named = patient.platform.forge
     forge = connect_forge(patient.repository, named)
-    pulls = len(forge.sweep().open)
-    where = "embedded" if isinstance(named, ForgeEmbedded) else named.url
-    yield _say("forge", "ok", f"is read: {pulls} open pull request{'s' * (pulls != 1)}", where)
-    yield from _known("forge", forge)
+
+    def read() -> Iterator[Finding]:
+        where = "embedded" if isinstance(named, ForgeEmbedded) else named.url
+        pulls = count(len(forge.sweep().open), "open pull request")
+        yield _say("forge", "ok", f"is read: {pulls}", where)
+
+    yield from _looked("forge", forge, (), read)
     if not isinstance(named, ForgeEmbedded):
-        yield from _server("forge", named.url, "", "")
+        yield from _clock("forge", named.url)
 
 
 def _cluster(name: str) -> Part:
     def look(patient: Patient) -> Iterator[Finding]:
         check = f"cluster {name}"
         cluster = connect_cluster(patient.repository, patient.platform, name)
-        swept = cluster.sweep()
-        number = len(swept.workloads)
-        yield _say(check, "ok", f"is read: {number} workload{'s' * (number != 1)}")
-        for namespace, gap in swept.gaps.items():
-            yield _say(check, "fail", f"the namespace {namespace} was not read: {gap.error}")
-        yield from _known(check, cluster)
+        here = [each for each in _environments(patient.repository) if each.cluster == name]
+
+        def read() -> Iterator[Finding]:
+            swept = cluster.sweep()
+            yield _say(check, "ok", f"is read: {count(len(swept.workloads), 'workload')}")
+            for namespace, gap in swept.gaps.items():
+                yield _say(check, "fail", f"the namespace {namespace} was not read: {gap.error}")
+
+        yield from _looked(check, cluster, here, read)
 
     return look
 
 
-def _known(check: str, system: object) -> Iterator[Finding]:
-    """What the adapter itself says, under the name of its system."""
+def _looked(
+    check: str, system: object, environments: Sequence[Environment], read: Callable[[], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """What the adapter itself says, under the name of its system, and what a read tells.
+
+    A read that is refused says nothing new where the adapter knows what is missing.
+    """
+    known = False
     if isinstance(system, Diagnosed):
-        for finding in system.diagnose():
+        for finding in system.diagnose(environments):
+            known = known or finding.state == "fail"
             yield finding.model_copy(update={"check": check})
+    try:
+        yield from read()
+    except Terminal:
+        if not known:
+            raise
 
 
-def _server(check: str, url: str, path: str, product: str) -> Iterator[Finding]:
-    """The version that a server tells, and how far its clock is from ours."""
+def _environments(repository: Repository) -> Sequence[Environment]:
+    """Those of the working tree, or of origin; none where they cannot be read, which another part says."""
+    try:
+        source = folder_source(repository) if repository.clone is not None else git_source(repository)
+        return tuple(load(source, source.head()).environments.values())
+    except TrueupError:
+        return ()
+
+
+def _clock(check: str, url: str) -> Iterator[Finding]:
+    """How far a server's clock is from ours."""
     import httpx
 
     try:
-        answer = httpx.get(url.rstrip("/") + path, timeout=PATIENCE / 4)
+        answer = httpx.get(url, timeout=PATIENCE / 4)
         sent = parsedate_to_datetime(answer.headers["Date"]) if "Date" in answer.headers else None
     except (httpx.HTTPError, ValueError):
         return  # whether it can be reached was said before
-    if product and answer.is_success and re.fullmatch(r"\d[\w.]{1,30}", answer.text.strip()):
-        yield _say(check, "ok", f"{product} {answer.text.strip()} on the server", _bare(url))
     skew = abs(datetime.now(UTC) - sent) if sent and sent.tzinfo else None
     if skew is not None and skew > MOST_SKEW:
         what = f"its clock and ours are {skew.total_seconds():.0f} s apart"

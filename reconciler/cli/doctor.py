@@ -12,8 +12,8 @@ from reconciler.cli.session import Session
 def doctor(context: typer.Context, output: Output = Format.text) -> None:
     """Look at all that trueup needs, and say what to do.
 
-    Versions, secrets (by name), the repository, its data, each system of the Platform, rights as far as a read
-    can tell. Nothing is written. Exit code 1 if something fails.
+    Versions, secrets (by name), the repository, its data, each system of the Platform, what is installed in a
+    cluster, rights as far as a read can tell. Nothing is written. Exit code 1 if something fails.
     """
     from reconciler.bootstrap.doctor import PATIENCE, examine
     from reconciler.report import doctor as report

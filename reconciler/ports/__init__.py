@@ -6,13 +6,14 @@ exception for what can be expected to go wrong. "Already there" is success and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from reconciler.core.base import Frozen
+from reconciler.core.documents import Environment
 from reconciler.core.finding import Finding
 from reconciler.core.observed import (
     Check,
@@ -257,8 +258,8 @@ class Lease(Protocol):
 class Diagnosed(Protocol):
     """An adapter that knows more of its system than a read tells, for `reconcile doctor`."""
 
-    def diagnose(self) -> Iterator[Finding]:
-        """What is missing there, rights above all. Reads only."""
+    def diagnose(self, environments: Sequence[Environment], /) -> Iterator[Finding]:
+        """What is missing there for these environments, rights above all. Reads only."""
 
 
 class Readers(NamedTuple):

@@ -47,6 +47,7 @@ class GitHub:
         self.bare, self.repository = bare, repository
         self.roles = {"trueup": "write", "Ada": "write", "Grace": "admin", BOT: "write"}
         self.tokens = {f"token-{name.lower()}": name for name in (*self.roles, "Mallory")}
+        self.protected: set[str] = set()
         self.verified: set[str] = set()
         self.pulls: dict[int, dict[str, Any]] = {}
         self.comments: dict[int, dict[str, Any]] = {}
@@ -181,7 +182,18 @@ class GitHub:
     # --- reading ------------------------------------------------------------------------------------------
 
     def home(self, who: str, request: httpx.Request, body: Any) -> Answer:
-        return 200, {"id": 1, "node_id": "R_1", "default_branch": "main"}
+        found = {"id": 1, "node_id": "R_1", "default_branch": "main"}
+        if who == BOT:
+            return 200, found
+        role = self.roles.get(who)
+        permissions = {"admin": role == "admin", "push": role in ("admin", "write"), "pull": True}
+        return 200, {**found, "permissions": permissions}
+
+    def branch(self, who: str, request: httpx.Request, body: Any, branch: str) -> Answer:
+        tip = self.tip(branch)
+        if not tip or "\n" in tip:
+            raise _No(404, "Branch not found")
+        return 200, {"name": branch, "commit": {"sha": tip}, "protected": branch in self.protected}
 
     def ref(self, who: str, request: httpx.Request, body: Any, branch: str) -> Answer:
         tip = self.tip(branch)
@@ -459,6 +471,7 @@ _PULL = r"/pulls/(\d+)"
 _ISSUE = r"/issues/(\d+)"
 _ROUTES = [
     ("GET", "", "home"),
+    ("GET", "/branches/(.+)", "branch"),
     ("GET", r"/git/ref/heads/(.+)", "ref"),
     ("GET", r"/git/commits/(\w+)", "commit"),
     ("POST", "/git/commits", "commit_make"),

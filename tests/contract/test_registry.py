@@ -112,6 +112,14 @@ def test_a_sweep_has_models_versions_aliases_and_our_tags(place: Place) -> None:
     assert models["sweep-c"].versions == ()
 
 
+def test_a_server_says_that_it_is_as_new_as_the_client(place: Place) -> None:
+    from mlflow.version import VERSION
+
+    found = [(each.state, each.what) for each in place.registry.diagnose(())]
+    told = [("ok", f"MLflow {VERSION} on the server, as here")]
+    assert found == (told if place.uri.startswith("http") else [])
+
+
 def test_a_version_that_is_not_ready_says_so(place: Place) -> None:
     place.register("pending")
     with create_engine(place.database).begin() as database:  # MLflow has no call for it

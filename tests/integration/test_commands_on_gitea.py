@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from reconciler.cli.main import run
@@ -92,6 +94,40 @@ def test_trueup_needs_no_clone_and_reads_its_token_from_a_file(
     assert "0 gaps" in out
     assert list(empty.iterdir()) == []
     assert world.tokens["trueup"] not in out + err
+
+
+def test_the_doctor_tells_a_token_that_may_write_from_one_that_may_only_read(
+    world: GiteaWorld, gitea: Gitea, tmp_path: Path, capsys: Said
+) -> None:
+    def examined(token: str) -> tuple[int, list[tuple[str, str, str]]]:
+        (tmp_path / "token").write_text(f"{token}\n")
+        code = run(["doctor", "--output", "json"])
+        out, err = capsys.readouterr()
+        assert not any(each in out + err for each in (token, *world.tokens.values()))
+        found = [each for each in json.loads(out) if each["check"] == "forge"]
+        return code, [(each["state"], each["what"], each["hint"]) for each in found]
+
+    writes, read = ("ok", "trueup may write to the repository", ""), ("ok", "is read: 0 open pull requests", "")
+    code, found = examined(world.tokens["trueup"])
+    assert code == 0
+    assert found[0] == writes
+    assert found[1][:2] == ("warn", "main is not protected: anybody who may write can push to it")
+    world.protect()
+    assert examined(world.tokens["trueup"]) == (0, [writes, ("ok", "main is protected", ""), read])
+    made = httpx.post(
+        f"{gitea.url}/api/v1/users/trueup/tokens",
+        auth=("trueup", gitea.password),
+        json={"name": f"reads {world.repository}", "scopes": ["read:user", "read:repository", "read:issue"]},
+        timeout=30,
+    )
+    code, found = examined(made.raise_for_status().json()["sha1"])
+    assert code == 1
+    assert found[0][:2] == ("fail", "trueup may write to the repository, and its token may not")
+    assert found[0][2].startswith("make it one with the right to write to this repository")
+    world.invite("trueup", "read")
+    code, found = examined(world.tokens["trueup"])
+    assert code == 1
+    assert found[0][:2] == ("fail", "trueup may not write to the repository")
 
 
 class OneVersion:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from reconciler.adapters.kubernetes import rights
+from reconciler.adapters.kubernetes import rights, served
 from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request
+from reconciler.adapters.kubernetes.cluster import KubernetesCluster
+from reconciler.adapters.mlflow_registry import MlflowRegistry
 from reconciler.bootstrap import doctor
 from reconciler.cli.init import init
 from reconciler.cli.main import run
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Terminal
+from reconciler.core.finding import Finding, State
 
 SECRET = "s3cr3t-t0ken"
+MLFLOW = version("mlflow")
 REAL = """\
 apiVersion: trueup.dev/v1
 kind: Platform
@@ -171,37 +180,65 @@ def test_a_full_disk_is_warned_about(examined: Any, monkeypatch: pytest.MonkeyPa
     assert {finding["state"] for finding in found["disk"]} == {"warn"}
 
 
-def test_a_clock_that_is_off_and_the_version_of_a_server() -> None:
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """The address of a server that says this to everything, and whose clock stands."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(200)
             self.send_header("Date", "Thu, 01 Jan 2026 00:00:00 GMT")
             self.end_headers()
-            self.wfile.write(b"3.17.2")
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://ada:{SECRET}@127.0.0.1:{server.server_port}"
-        found = list(doctor._server("registry default", url, "/version", "MLflow"))
+        yield f"http://ada:{SECRET}@127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert found[0].what == "MLflow 3.17.2 on the server"
-    assert "its clock and ours are" in found[1].what
+
+
+def test_a_clock_that_is_off() -> None:
+    with answering(b"") as url:
+        (found,) = doctor._clock("registry default", url)
+    assert found.state == "warn"
+    assert "its clock and ours are" in found.what
     assert SECRET not in str(found)
 
 
-def everything(needs: rights.Needs) -> list[dict[str, Any]]:
+@pytest.mark.parametrize(
+    ("told", "state", "said", "hint"),
+    [
+        (MLFLOW, "ok", f"MLflow {MLFLOW} on the server, as here", ""),
+        ("2.22.0", "fail", f"MLflow 2.22.0 on the server is older than {MLFLOW} here", "upgrade the server to"),
+        ("99.0.0rc1", "warn", "MLflow 99.0.0rc1 on the server is newer than", "look for a newer trueup"),
+        ("<html>", "warn", "the server does not tell its version", "it has to be MLflow"),
+    ],
+)
+def test_the_version_of_an_mlflow_server_against_the_client(
+    told: str, state: str, said: str, hint: str
+) -> None:
+    with answering(told.encode()) as url:
+        (found,) = MlflowRegistry(url).diagnose(())
+    assert found.state == state
+    assert said in found.what
+    assert hint in found.hint
+    assert SECRET not in str(found)
+
+
+def everything(needed: rights.Rights) -> list[dict[str, Any]]:
     return [
-        {"apiGroups": [group], "resources": [what], "verbs": [*verbs]} for (group, what), verbs in needs.items()
+        {"apiGroups": [group], "resources": [what], "verbs": [*verbs]}
+        for (group, what), verbs in needed.needs.items()
     ]
 
 
 @pytest.mark.parametrize(
     ("rules", "incomplete", "state", "said"),
     [
-        (everything(rights.SERVING), False, "ok", "everything that trueup does there is allowed"),
+        (everything(rights.SERVING), False, "ok", "everything that deploy/serving grants is allowed"),
         ([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}], False, "ok", "everything"),
         (everything(rights.SERVING)[1:], False, "fail", "get, list, create, delete, patch serviceaccounts"),
         ([], True, "warn", "get, list, create, delete, patch deployments.apps"),
@@ -222,24 +259,189 @@ def test_missing_rights_are_named(rules: list[dict[str, Any]], incomplete: bool,
         return Answer(201, {}, json.dumps({"status": status}).encode())
 
     client = KubernetesClient(answer, where="here")
-    (finding,) = rights.diagnose(client, "staging", rights.SERVING, "deploy/serving")
+    (finding,) = rights.diagnose(client, "staging", rights.SERVING)
     assert finding.state == state
     assert said in finding.what
     assert [request.path for request in asked] == ["/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"]
 
 
-def test_needed_rights_are_those_that_deploy_grants() -> None:
-    from ruamel.yaml import YAML
+def granted(folder: str) -> dict[tuple[str, str], set[str]]:
+    """By the Roles of a folder of deploy/ that are bound to the reconciler."""
+    paths = (Path(__file__).parents[2] / folder).rglob("*.yaml")
+    documents = [each for path in sorted(paths) for each in YAML(typ="safe").load_all(path)]
+    bound = {
+        each["roleRef"]["name"]
+        for each in documents
+        if each["kind"] == "RoleBinding"
+        and any(subject["name"] == "trueup-reconciler" for subject in each["subjects"])
+    }
+    found: dict[tuple[str, str], set[str]] = {}
+    for role in documents:
+        for rule in (role["kind"] == "Role" and role["metadata"]["name"] in bound and role["rules"]) or ():
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    found.setdefault((group, resource), set()).update(rule["verbs"])
+    return found
 
-    deploy = Path(__file__).parents[2] / "deploy"
-    granted: dict[tuple[str, str], set[str]] = {}
-    for path in deploy.glob("serving/*/role.yaml"):
-        for document in YAML(typ="safe").load_all(path):
-            for rule in document.get("rules") or ():
-                for group in rule["apiGroups"]:
-                    for resource in rule["resources"]:
-                        granted.setdefault((group, resource), set()).update(rule["verbs"])
-    assert granted == {what: {*verbs} for what, verbs in rights.SERVING.items()}
+
+@pytest.mark.parametrize(
+    "needed",
+    [rights.SERVING, rights.READING, rights.APPLICATIONS, rights.ENGINE, rights.LEASE],
+    ids=lambda needed: needed.granted_by,
+)
+def test_needed_rights_are_those_that_deploy_grants(needed: rights.Rights) -> None:
+    assert granted(needed.granted_by) == {what: {*verbs} for what, verbs in needed.needs.items()}
+
+
+class Discovery:
+    """An API server's answers: its version, the kinds of Argo in each version, and that all is allowed."""
+
+    def __init__(self, told: str = "v1.34.4", kinds: dict[str, list[str]] | None = None) -> None:
+        self.told, self.kinds = told, kinds or {}
+        self.asked: list[str] = []
+
+    def __call__(self, request: Request) -> Answer:
+        self.asked.append(request.path)
+        status, said = 200, self._answer(request.path)
+        if said is None:
+            status, said = 404, {}
+        elif request.path == "/version" and not self.told:
+            status, said = 403, {"kind": "Status", "message": "no", "reason": "Forbidden"}
+        elif request.method == "POST":
+            self.asked[-1] = f"rights in {(request.body or {})['spec']['namespace']}"
+        return Answer(status, {}, json.dumps(said).encode())
+
+    def _answer(self, path: str) -> Any:
+        group = "argoproj.io"
+        if path == "/version":
+            return {"gitVersion": self.told}
+        if path == f"/apis/{group}" and self.kinds:
+            return {"versions": [{"groupVersion": f"{group}/{v}", "version": v} for v in self.kinds]}
+        for each, kinds in self.kinds.items():
+            if path == f"/apis/{group}/{each}":
+                return {"resources": [{"name": kind} for kind in kinds]}
+        every = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+        return {"status": {"resourceRules": [every]}} if path.endswith("reviews") else None
+
+    @property
+    def client(self) -> KubernetesClient:
+        return KubernetesClient(self, where="here")
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "said"),
+    [
+        ("v1.31.0", "ok", "Kubernetes v1.31.0"),
+        ("v1.34.2-gke.100", "ok", "Kubernetes v1.34.2-gke.100"),
+        ("v2.0.0", "ok", "Kubernetes v2.0.0"),
+        ("v1.30.9", "fail", "Kubernetes v1.30.9 is older than 1.31"),
+        ("nightly", "fail", "its version is not one of Kubernetes"),
+        ("", "warn", "does not tell its version: no"),
+    ],
+)
+def test_the_version_of_the_cluster(told: str, state: str, said: str) -> None:
+    (found,) = served.version(Discovery(told).client)
+    assert (found.state, found.what) == (state, said)
+    assert bool(found.hint) == (state != "ok")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "state", "said"),
+    [
+        (
+            {"v1alpha1": [*served.WORKFLOWS.kinds]},
+            "ok",
+            "is installed: workflows v1alpha1, workflowtaskresults",
+        ),
+        ({}, "fail", "not serve v1alpha1 of workflows.argoproj.io, workflowtaskresults.argoproj.io"),
+        (
+            {"v1alpha1": ["workflows", "workflows/status"]},
+            "fail",
+            "v1alpha1 of workflowtaskresults.argoproj.io",
+        ),
+        (
+            {"v1alpha1": ["workflows"], "v1": ["workflowtaskresults"]},
+            "fail",
+            "v1alpha1 of workflowtaskresults.argoproj.io (served as v1 only)",
+        ),
+        ({"v1": [], "v1alpha1": [*served.WORKFLOWS.kinds]}, "ok", "is installed"),
+    ],
+)
+def test_kinds_that_are_not_served_are_named(kinds: dict[str, list[str]], state: str, said: str) -> None:
+    (found,) = served.installed(Discovery(kinds=kinds).client, served.WORKFLOWS)
+    assert found.state == state
+    assert said in found.what
+    assert state == "ok" or found.hint.startswith("install Argo Workflows 4.0: its CustomResourceDefinitions")
+
+
+def test_versions_are_those_that_the_page_asks_for() -> None:
+    page = (Path(__file__).parents[2] / "docs/install.md").read_text()
+    asked = dict(re.findall(r"^\| ([A-Za-z ]+?) \| ([^|]+?)(?:, [^|]*)? \| ", page, re.MULTILINE))
+    assert asked["Kubernetes"] == f"{'.'.join(map(str, served.OLDEST))} or newer"
+    assert asked["MLflow server"] == ".".join(MLFLOW.split(".")[:2])
+    for product in (served.WORKFLOWS, served.ROLLOUTS, served.APPLICATIONS):
+        assert asked[product.name] == product.version
+
+
+def served_to(name: str, **changed: Any) -> Environment:
+    """An environment of the namespace ``name``."""
+    wish = {"policy": "p", "alias": "a", "namespace": name, **changed}
+    return Environment.model_validate({"apiVersion": "trueup.dev/v1", "kind": "Environment", **wish})
+
+
+def test_what_is_asked_of_a_cluster_is_what_its_environments_need() -> None:
+    plain, synced = served_to("staging"), served_to("production", sync="argocd")
+    canaries = served_to("staging", runtime={"renderer": "rollout/v1"})
+    server = Discovery(kinds={"v1alpha1": ["applications"]})
+
+    def looked(*environments: Environment, argocd: str | None = None) -> list[tuple[str, str]]:
+        cluster = KubernetesCluster(server.client, ("staging", "production"), argocd)
+        return [(each.state, each.what.partition(":")[0]) for each in cluster.diagnose(environments)]
+
+    version = ("ok", "Kubernetes v1.34.4")
+    writes, reads = (
+        ("ok", f"everything that {each.granted_by} grants is allowed")
+        for each in (rights.SERVING, rights.READING)
+    )
+    assert looked() == [version, writes, writes]
+    assert looked(plain, synced) == [version, writes, reads]
+    assert looked(plain, synced, served_to("production")) == [version, writes, writes]
+    assert looked(canaries, synced) == [version, ("fail", "Argo Rollouts is not installed"), writes, reads]
+    server.asked.clear()
+    assert looked(synced, argocd="argocd")[3:] == [
+        ("ok", "Argo CD is installed"),
+        ("ok", "everything that deploy/argocd grants is allowed"),
+    ]
+    assert server.asked[-1] == "rights in argocd"
+
+
+def test_a_refused_read_is_not_told_beside_what_is_known() -> None:
+    class Known:
+        state: State = "fail"
+
+        def diagnose(self, _environments: Any, /) -> Iterator[Finding]:
+            yield Finding(check="kinds", state=self.state, what="it is not installed")
+
+    def refused() -> Iterator[Finding]:
+        raise Terminal("status 404")
+        yield
+
+    known = Known()
+    assert [each.what for each in doctor._looked("engine", known, (), refused)] == ["it is not installed"]
+    known.state = "warn"
+    with pytest.raises(Terminal):
+        list(doctor._looked("engine", known, (), refused))
+
+
+def test_without_a_clone_nothing_of_it_is_missed(
+    examined: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUEUP_REPOSITORY", str(repository.with_name("models.git")))
+    monkeypatch.setenv("TRUEUP_HOME", str(repository / ".trueup"))
+    code, found, said = examined()
+    assert code == 0, said
+    assert "data" not in found
+    assert "did not answer" not in said
 
 
 def test_a_terminal_of_a_part_keeps_its_hint() -> None:

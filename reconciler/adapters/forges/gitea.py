@@ -18,6 +18,8 @@ labels are numbers, and a name may have many    made where missing, with a descr
                                                 are; the lowest number of a name is taken
 a team that it does not know is asked for a     who was asked is read back, and who was not is named
 review, without an error
+permissions are the account's, whatever the     Git asks whether it may push, and pushes nothing (a dry run)
+scopes of the token
 ==============================================  =======================================================
 
 The token needs the scopes `read:user`, `write:repository` and `write:issue`.
@@ -128,6 +130,9 @@ class GiteaForge(RestForge):
         raw = self._at(number, head)
         if _is_draft(raw):
             self._patch(number, {"title": _untitled(raw["title"])})
+
+    def _takes_push(self) -> bool:
+        return self._mirror.may_push()
 
     # --- looking ------------------------------------------------------------------------------------------
 

@@ -9,14 +9,15 @@ fills in.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from reconciler.adapters.forges.http import ForgeClient, Parameters, Refused
 from reconciler.adapters.git_command import LostRace, branch_name, commit_id
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.finding import Finding
+from reconciler.core.finding import Finding, State
 from reconciler.core.observed import Approval, Check, ForgeSweep, PullRequest, is_marked
 from reconciler.core.plan import FileChange
 
@@ -408,31 +409,44 @@ class RestForge(ABC):
     def _refusal(self, what: str, hint: str = "") -> Terminal:
         return Terminal(what, where=self._where, hint=hint)
 
-    def diagnose(self) -> Iterator[Finding]:
+    def _takes_push(self) -> bool:
+        """Whether the token may do what its account may; True where nothing but a write tells."""
+        return True
+
+    def diagnose(self, _environments: Sequence[Environment], /) -> Iterator[Finding]:
         """Whether we may write, and whether people may push past pull requests.
 
         ``permissions`` of a repository and ``protected`` of a branch are the same on Gitea and GitHub. A GitHub
         App's token sees no permissions of its own; nothing is said then.
         """
         raw = self._get("")
-        may = raw.get("permissions") or {}
-        if "push" in may:
-            yield Finding(
-                check="rights",
-                state="ok" if may["push"] else "fail",
-                what=f"{self.login} may {'' if may['push'] else 'not '}write to the repository",
-                where=self._where,
-                hint="" if may["push"] else "give this account write access to this repository, and no other",
-            )
-        branch = str(raw.get("default_branch") or "main")
-        if not self._get(f"/branches/{quote(branch, safe='')}").get("protected"):
-            yield Finding(
-                check="rights",
-                state="warn",
-                what=f"{branch} is not protected: anybody who may write can push to it",
-                where=self._where,
-                hint="allow merges by pull request only, and with the check trueup/admission",
-            )
+        if "push" in (raw.get("permissions") or {}):
+            yield self._write_access(raw["permissions"]["push"])
+        yield self._protection(str(raw.get("default_branch") or "main"))
+
+    def _write_access(self, account: bool) -> Finding:
+        if account and self._takes_push():
+            return self._found("ok", f"{self.login} may write to the repository")
+        if account:
+            hint = "make it one with the right to write to this repository (docs/forges.md has its scopes)"
+            return self._found("fail", f"{self.login} may write to the repository, and its token may not", hint)
+        hint = "give this account write access to this repository, and no other"
+        return self._found("fail", f"{self.login} may not write to the repository", hint)
+
+    def _protection(self, branch: str) -> Finding:
+        hint = "allow merges by pull request only, and with the check trueup/admission"
+        try:
+            protected = self._get(f"/branches/{quote(branch, safe='')}").get("protected")
+        except Refused as refused:
+            if refused.status == 404:
+                return self._found("fail", f"the default branch {branch} is not there", "push a commit to it")
+            return self._found("warn", f"whether {branch} is protected is not told: {refused.what}", hint)
+        if protected:
+            return self._found("ok", f"{branch} is protected")
+        return self._found("warn", f"{branch} is not protected: anybody who may write can push to it", hint)
+
+    def _found(self, state: State, what: str, hint: str = "") -> Finding:
+        return Finding(check="rights", state=state, what=what, where=self._where, hint=hint)
 
     # --- HTTP ---------------------------------------------------------------------------------------------
 

@@ -18,14 +18,15 @@ onExit and Stop run more pods                          a run is ended by Termina
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.adapters.kubernetes import rights
+from reconciler.adapters.kubernetes import rights, served
 from reconciler.adapters.kubernetes.client import AlreadyThere, Kind, KubernetesClient, Missing, Object, Refused
 from reconciler.core.argo import unrecorded
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.finding import Finding
 from reconciler.core.lint import RECIPE
@@ -62,8 +63,10 @@ class ArgoEngine:
         self._source = source
         self._repository = repository
 
-    def diagnose(self) -> Iterator[Finding]:
-        yield from rights.diagnose(self._client, self._namespace, rights.ENGINE, "deploy/engine")
+    def diagnose(self, _environments: Sequence[Environment], /) -> Iterator[Finding]:
+        yield from served.version(self._client)
+        yield from served.installed(self._client, served.WORKFLOWS)
+        yield from rights.diagnose(self._client, self._namespace, rights.ENGINE)
 
     # --- reads --------------------------------------------------------------------------------------------
 

@@ -169,6 +169,10 @@ class KubernetesClient:
         what = f"the list of {kind.plural} in {namespace} expired twice while it was read"
         raise Retryable(what, where=self.where, hint="it is tried again")
 
+    def read(self, path: str) -> Object:
+        """What discovery tells at ``/version`` or ``/apis/GROUP``. :class:`NotInstalled` for no such group."""
+        return self._object(self._read(Request("GET", path)))
+
     def text(self, kind: Kind, namespace: str, name: str, subresource: str, query: Mapping[str, str]) -> bytes:
         """What a subresource gives that is no object: a pod's log."""
         return self._read(Request("GET", kind.path(namespace, name, subresource), query)).body

@@ -24,11 +24,11 @@ a kind whose CRD is not installed               an empty list; an error only whe
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from reconciler.adapters.kubernetes import rights
+from reconciler.adapters.kubernetes import rights, served
 from reconciler.adapters.kubernetes.client import (
     Conflict,
     Kind,
@@ -53,6 +53,7 @@ from reconciler.adapters.kubernetes.fields import (
 from reconciler.adapters.kubernetes.health import Condition, application, condition, serving
 from reconciler.core import strict_yaml
 from reconciler.core.digests import canonical_json
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.finding import Finding
 from reconciler.core.observed import (
@@ -119,9 +120,17 @@ class KubernetesCluster:
         self._namespaces = namespaces
         self._argocd = argocd
 
-    def diagnose(self) -> Iterator[Finding]:
+    def diagnose(self, environments: Sequence[Environment], /) -> Iterator[Finding]:
+        yield from served.version(self._client)
+        if any(each.runtime.renderer == "rollout/v1" for each in environments):
+            yield from served.installed(self._client, served.ROLLOUTS)
         for namespace in self._namespaces:
-            yield from rights.diagnose(self._client, namespace, rights.SERVING, "deploy/serving")
+            syncs = {each.sync for each in environments if each.namespace == namespace}
+            needed = rights.READING if syncs == {"argocd"} else rights.SERVING
+            yield from rights.diagnose(self._client, namespace, needed)
+        if self._argocd:
+            yield from served.installed(self._client, served.APPLICATIONS)
+            yield from rights.diagnose(self._client, self._argocd, rights.APPLICATIONS)
 
     # --- reading ------------------------------------------------------------------------------------------
 

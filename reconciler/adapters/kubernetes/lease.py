@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from reconciler.adapters.kubernetes import rights
 from reconciler.adapters.kubernetes.client import AlreadyThere, Changed, Kind, KubernetesClient, Object
 from reconciler.core.base import format_instant
+from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, TrueupError
+from reconciler.core.finding import Finding
 
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NAME = "trueup"
@@ -36,6 +39,9 @@ class KubernetesLease:
         duration: timedelta = DURATION,
     ) -> None:
         self._client, self._namespace, self._clock, self._duration = client, namespace, clock, duration
+
+    def diagnose(self, _environments: Sequence[Environment], /) -> Iterator[Finding]:
+        yield from rights.diagnose(self._client, self._namespace, rights.LEASE)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -8,12 +8,21 @@ https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from reconciler.adapters.kubernetes.client import KubernetesClient, Object
 from reconciler.core.finding import Finding
 
 Needs = Mapping[tuple[str, str], tuple[str, ...]]
 """(API group, resource) -> verbs."""
+
+
+class Rights(NamedTuple):
+    """What the Roles in ``granted_by`` give to the reconciler."""
+
+    granted_by: str
+    needs: Needs
+
 
 _READ, _WRITE = ("get", "list"), ("create", "delete", "patch")
 _APPLIED = (
@@ -22,26 +31,36 @@ _APPLIED = (
     *(("autoscaling", "horizontalpodautoscalers"), ("networking.k8s.io", "networkpolicies")),
     ("policy", "poddisruptionbudgets"),
 )
-SERVING: Needs = {
-    **dict.fromkeys(_APPLIED, (*_READ, *_WRITE)),
+_SEEN: Needs = {
     ("", "pods"): ("list",),
     ("apps", "replicasets"): ("list",),
     ("argoproj.io", "analysisruns"): ("list",),
     ("", "pods/log"): ("get",),
 }
-"""As deploy/serving grants. With ``sync: argocd`` only what is read is needed."""
-ENGINE: Needs = {
-    ("argoproj.io", "workflows"): ("create", "delete", "get", "list", "patch"),
-    ("", "pods/log"): ("get",),
-}
-"""As deploy/engine grants."""
+SERVING = Rights("deploy/serving", {**dict.fromkeys(_APPLIED, (*_READ, *_WRITE)), **_SEEN})
+READING = Rights("deploy/serving/reader", {**dict.fromkeys(_APPLIED, _READ), **_SEEN})
+"""Of a namespace in which Argo CD applies."""
+APPLICATIONS = Rights("deploy/argocd", {("argoproj.io", "applications"): ("list",)})
+"""Of Argo CD's own namespace."""
+ENGINE = Rights(
+    "deploy/engine",
+    {
+        ("argoproj.io", "workflows"): ("create", "delete", "get", "list", "patch"),
+        ("", "pods"): ("list",),
+        ("", "pods/log"): ("get",),
+    },
+)
+LEASE = Rights("deploy/lease", {("coordination.k8s.io", "leases"): ("create", "get", "patch")})
 
 
-def diagnose(client: KubernetesClient, namespace: str, needs: Needs, granted_by: str) -> Iterator[Finding]:
+def diagnose(client: KubernetesClient, namespace: str, rights: Rights) -> Iterator[Finding]:
     """One finding a namespace: everything is allowed, or what is not."""
     status = client.rules(namespace)
     rules = status.get("resourceRules") or []
-    lacking = {what: [v for v in verbs if not _allowed(rules, *what, v)] for what, verbs in needs.items()}
+    lacking = {
+        what: [verb for verb in verbs if not _allowed(rules, *what, verb)]
+        for what, verbs in rights.needs.items()
+    }
     missing = [
         f"{', '.join(verbs)} {resource}{f'.{group}' if group else ''}"
         for (group, resource), verbs in lacking.items()
@@ -49,14 +68,15 @@ def diagnose(client: KubernetesClient, namespace: str, needs: Needs, granted_by:
     ]
     check, where = "rights", f"{client.where}, namespace {namespace}"
     if not missing:
-        yield Finding(check=check, state="ok", what="everything that trueup does there is allowed", where=where)
+        what = f"everything that {rights.granted_by} grants is allowed"
+        yield Finding(check=check, state="ok", what=what, where=where)
         return
     yield Finding(
         check=check,
         state="warn" if status.get("incomplete") else "fail",
         what=f"not allowed there: {'; '.join(missing)}",
         where=where,
-        hint=f"apply {granted_by} in that namespace",
+        hint=f"apply {rights.granted_by} in that namespace",
     )
 
 

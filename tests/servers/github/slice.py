@@ -20,6 +20,7 @@ USED = {
     "/app": ["get"],
     "/app/installations/{installation_id}/access_tokens": ["post"],
     REPOSITORY: ["get"],
+    f"{REPOSITORY}/branches/{{branch}}": ["get"],
     f"{REPOSITORY}/check-runs": ["post"],
     f"{REPOSITORY}/collaborators/{{username}}/permission": ["get"],
     f"{REPOSITORY}/commits/{{ref}}/check-runs": ["get"],
