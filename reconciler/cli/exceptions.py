@@ -37,7 +37,7 @@ def carry_out(session: Session, order: Order, about: tuple[str, ...] = ()) -> No
         _found(session, order, there)
         return
     if file is None:
-        console.note(f"main says so already: {path}")
+        console.note(_said_already(order, path))
         return
     with console.working("opening the pull request"):
         number = forge.propose_as_person(
@@ -51,6 +51,15 @@ def carry_out(session: Session, order: Order, about: tuple[str, ...] = ()) -> No
     console.note(f"{order.title}: it counts when it is merged. `reconcile pr show {number}` shows it")
 
 
+def _said_already(order: Order, path: str) -> str:
+    return {
+        "hold": f"main says so already: {path}",
+        "waive": f"main says so already: {path}",
+        "unhold": f"there is no {'hold that has ended' if order.expired else 'hold'} on {order.subject}",
+        "unwaive": f"there is no {'ended ' if order.expired else ''}waiver of {order.gate} for {order.subject}",
+    }[order.verb]
+
+
 def _found(session: Session, order: Order, there: PullRequest) -> None:
     """An open pull request of the same order is the answer; one that asks for something else is in the way."""
     from reconciler.core.documents import Exceptions
@@ -60,7 +69,9 @@ def _found(session: Session, order: Order, there: PullRequest) -> None:
 
     session.source.head()  # fetches: the pull request may be younger than what is known
     key = str(order.subject)
-    if says(load(session.source, there.head).exceptions.get(key) or Exceptions(kind="Exceptions"), order):
+    takes_out = order.verb in ("unhold", "unwaive")  # all of it, or what has ended: the title tells
+    there_says = load(session.source, there.head).exceptions.get(key) or Exceptions(kind="Exceptions")
+    if says(there_says, order) and (not takes_out or there.title == order.title):
         console.write(f"#{there.number}\n")
         console.note(f"is open already: {there.title}")
         return

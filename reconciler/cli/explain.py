@@ -46,6 +46,7 @@ def explanation(planned: Planned, subject: Subject) -> Explanation:
     """What there is to say about one subject, from a plan that covers its model in every environment."""
     from reconciler.core.base import Subject
     from reconciler.planning.candidates import coming
+    from reconciler.planning.exceptions import counting
     from reconciler.planning.view import View
     from reconciler.report import explain as report
     from reconciler.report import status as matrix
@@ -69,6 +70,7 @@ def explanation(planned: Planned, subject: Subject) -> Explanation:
             for item in ([] if desired.hidden(subject) else coming(view, subject))
         ),
         next=tuple(action for action in plan.actions if action.subject in (subject, training)),
+        orders=counting(view, subject),
     )
 
 

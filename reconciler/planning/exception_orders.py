@@ -63,7 +63,7 @@ class Order(NamedTuple):
         return {
             "hold": f"Hold {self.subject}{until}",
             "unhold": f"Lift the holds of {self.subject}{ended}",
-            "waive": f"Waive {self.gate} for {self.subject}{until}",
+            "waive": f"Waive {self.gate} for {self.subject} ({self.digest[:19]}){until}",
             "unwaive": f"Take the waivers of {self.gate} for {self.subject} back{ended}",
         }[self.verb]
 
@@ -125,18 +125,21 @@ def says(exceptions: Exceptions, order: Order, *, exactly: bool = False) -> bool
     """Whether a document has what is ordered.
 
     An end that was typed as a duration is another each time; an open pull request of the same order is found
-    by the rest. ``exactly``: it must be the same end all the same.
+    by the rest, if it ends about then: nearer than a tenth of the duration. ``exactly``: at that very instant.
     """
     entries = exceptions.waivers if order.gate else exceptions.holds
     if order.verb in ("unhold", "unwaive"):
         return not any(_same(entry, order) for entry in entries)
-    loosely = order.end is not None and not (order.end.exact or exactly)
     return any(
-        _same(entry, order)
-        and entry.reason == order.reason
-        and (_end(entry) is not None if loosely else _end(entry) == (order.end.at if order.end else None))
+        _same(entry, order) and entry.reason == order.reason and _ends_then(_end(entry), order, exactly)
         for entry in entries
     )
+
+
+def _ends_then(end: Instant | None, order: Order, exactly: bool) -> bool:
+    if order.end is None or end is None or order.end.exact or exactly:
+        return end == (order.end.at if order.end else None)
+    return abs(end - order.end.at) <= (order.end.at - order.at) / 10
 
 
 def told(order: Order, desired: DesiredState, pulls: Mapping[int, PullRequest]) -> Iterator[str]:

@@ -44,6 +44,22 @@ def ended(view: View, subject: Subject) -> tuple[Hold, ...]:
     return tuple(hold("exception-ended", subject, text) for text in said)
 
 
+def counting(view: View, subject: Subject) -> tuple[str, ...]:
+    """The holds and waivers that count now, a sentence each; for people, who may ask before anything waits."""
+    exceptions = view.exceptions(subject)
+    said = [
+        f"held{ends(one.until)}: {one.reason}"
+        for one in exceptions.holds
+        if one.until is None or view.at < one.until
+    ]
+    said += [
+        f"gate {one.gate} is waived for {_version(view, subject, one)}{ends(one.expires)}: {one.reason}"
+        for one in exceptions.waivers
+        if view.at < one.expires
+    ]
+    return tuple(said)
+
+
 # --- admission --------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from reconciler.core.base import Frozen, Instant
 from reconciler.core.plan import Action, Hold, Verdict
 from reconciler.report import gates, verdicts
@@ -53,11 +55,13 @@ class Explanation(Frozen):
     training: tuple[Hold, ...] = ()
     coming: tuple[Coming, ...] = ()
     next: tuple[Action, ...] = ()
+    orders: tuple[str, ...] = Field(default=(), description="Holds and waivers of main that count now.")
 
 
 def blocks(told: Explanation) -> list[Block]:
     return sections(
         _headline(told),
+        _orders(told),
         *(_judged(item) for item in told.judged),
         _holds("Holds", told.holds),
         _waiver(told),
@@ -77,6 +81,13 @@ def _headline(told: Explanation) -> list[Block]:
     facts = [("digest", row.digest), ("endpoint", row.endpoint), ("alias", _alias(row))]
     told_facts = (line(f"{name:<10}{text}", indent=2, hang=10) for name, text in facts if text)
     return blocks + [fact._replace(whole=True) for fact in told_facts]
+
+
+def _orders(told: Explanation) -> list[Block]:
+    """What people ordered, also while nothing waits because of it."""
+    if not told.orders:
+        return []
+    return [line(Span("Orders that count", "strong")), *(line(visible(each), indent=2) for each in told.orders)]
 
 
 def _alias(row: Row) -> str:

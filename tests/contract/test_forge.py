@@ -387,6 +387,20 @@ def test_a_person_writes_to_nobodys_branch_but_their_own(world: World) -> None:
     assert not world.forge().sweep().open
 
 
+def test_a_branch_that_a_closed_pull_request_left_is_in_nobodys_way(world: World, forge: Forge) -> None:
+    ada, grace, main = world.person(), world.person("Grace"), world.rev("main")
+    order: dict[str, Any] = {"branch": "hold/staging/digits", "base": main, "body": ""}
+    path = "environments/staging/exceptions/digits.yaml"
+    first = grace.propose_as_person(files=(FileChange(path=path, content="a: 1\n"),), title="Grace's", **order)
+    grace.close_as_person(first, "not this way")
+    second = ada.propose_as_person(files=(FileChange(path=path, content="b: 2\n"),), title="Ada's", **order)
+    assert second != first
+    pull = forge.get(second)
+    assert (pull.author, pull.title, pull.mergeable) == ("Ada", "Ada's", True)
+    assert world.show(f"hold/staging/digits:{path}") == "b: 2"
+    assert forge.get(first).state == "closed"
+
+
 # --- approvals, comments, closing -------------------------------------------------------------------------
 
 

@@ -92,9 +92,25 @@ def test_a_hold_again_changes_its_end_and_nothing_else(clone: Clone) -> None:
     assert clone.git("show", f"origin/main:{PATH}") + "\n" == written.replace(f"    until: {LATER}\n", "")
 
 
+def test_another_end_is_another_order(clone: Clone, capsys: Said) -> None:
+    assert run([*HOLD, "--until", "7d"]) == 0
+    capsys.readouterr()
+    assert run([*HOLD, "--until", "9d"]) == 1
+    assert "#1 of Ada asks for something else: Hold production/digits until" in capsys.readouterr().err
+
+
+def test_taking_out_what_has_ended_is_not_lifting_what_holds(clone: Clone, capsys: Said) -> None:
+    assert run(HOLD) == 0
+    merge(clone)
+    assert run(["unhold", "production/digits"]) == 0
+    capsys.readouterr()
+    assert run(["unhold", "production/digits", "--expired"]) == 1
+    assert "asks for something else: Lift the holds of production/digits" in capsys.readouterr().err
+
+
 def test_lifting_the_last_hold_removes_the_file(clone: Clone, capsys: Said) -> None:
     assert run(["unhold", "production/digits"]) == 0
-    assert capsys.readouterr() == ("", f"main says so already: {PATH}\n")
+    assert capsys.readouterr() == ("", "there is no hold on production/digits\n")
     assert run(HOLD) == 0
     merge(clone)
     capsys.readouterr()

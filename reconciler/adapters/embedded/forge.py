@@ -84,6 +84,11 @@ class _Look(NamedTuple):
     def tip(self) -> str:
         return self.refs[self.main]
 
+    def left(self, branch: str, tip: str) -> bool:
+        """Whether a pull request that was closed has left this branch as it is: nobody works on it any more."""
+        pulls = (record.pull for record in self.records.values() if record.pull.state != "open")
+        return any((p.branch, p.head) == (branch, tip) for p in pulls)
+
     def open_on(self, branch: str) -> int | None:
         pulls = (record.pull for record in self.records.values())
         return next((p.number for p in pulls if p.state == "open" and p.branch == branch), None)
@@ -277,8 +282,9 @@ class EmbeddedForge:
             if there is not None:
                 return there
             old = look.refs.get(f"refs/heads/{branch}", "")
-            if old and not branches.only_by(who, self._changes(look, [old]), old):
-                hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
+            theirs = old and not branches.only_by(who, self._changes(look, [old]), old)
+            if theirs and not look.left(branch, old):
+                hint = f"open a pull request of it (reconcile pr open {branch}), or git push origin :{branch}"
                 raise self._refusal(f"branch {branch} has commits that are not {who.name}'s", hint)
             return self._open(look, who, self._rebuilt(look, base, title, files, who), about, ())
 

@@ -254,7 +254,7 @@ class GiteaForge(RestForge):
         refs, main = self._refs(git)
         old = refs.get(f"refs/heads/{branch}", "")
         changes = branches.brought(git, refs[main], [old] if old else [])
-        if not branches.only_by(self._account.identity, changes, old):
+        if not branches.only_by(self._account.identity, changes, old) and not self._left(branch, old):
             raise self._not_ours(branch)
         self._push(git, branch, old, base, title, files)
         return main.removeprefix("refs/heads/")

@@ -273,7 +273,7 @@ class GitHubForge(RestForge):
 
     def _build(self, branch: str, base: str, title: str, files: tuple[FileChange, ...]) -> str:
         into, old = str(self._home["default_branch"]), self._tip(branch)
-        if old and not self._only_ours(into, old):
+        if old and not self._only_ours(into, old) and not self._left(branch, old):
             raise self._not_ours(branch)
         self._rebuild(branch, old, base, title, files)
         return into

@@ -78,6 +78,10 @@ class RestForge(ABC):
         """With whose commits an open one has and whether it merges, or with who closed it."""
 
     @abstractmethod
+    def closed(self, branch: str) -> tuple[PullRequest, ...]:
+        """See the port."""
+
+    @abstractmethod
     def _closed_ones(self) -> Iterator[Raw]:
         """Every closed one."""
 
@@ -337,9 +341,13 @@ class RestForge(ABC):
                 self._sleep(0.1 * 2**turn)
         return self._open_on(branch), into
 
+    def _left(self, branch: str, tip: str) -> bool:
+        """Whether a pull request that was closed has left a person's branch as it is: nobody works on it."""
+        return not branch.startswith(OURS) and any(pull.head == tip for pull in self.closed(branch))
+
     def _not_ours(self, branch: str) -> Terminal:
         whose = "trueup" if branch.startswith(OURS) else self.login
-        hint = f"open a pull request of it (reconcile pr open {branch}), or delete it"
+        hint = f"open a pull request of it (reconcile pr open {branch}), or git push origin :{branch}"
         return self._refusal(f"branch {branch} has commits that are not {whose}'s", hint)
 
     def _post_pull(self, branch: str, wish: Raw) -> tuple[int, bool]:
