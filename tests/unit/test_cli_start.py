@@ -141,6 +141,8 @@ def test_version(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "--watch", "0"], "error: Invalid value for '--watch': "),
         (["-o", "yaml"], "error: Invalid value for '--output' / '-o': 'yaml' is not one of 'text', 'json', 'm"),
         (["explain"], "error: Missing argument 'MODEL'\nhint: reconcile explain --help\n"),
+        (["explain", "digits"], "error: Missing argument 'ENV'\nhint: reconcile explain digits ENV\n"),
+        (["explain", "/digits"], "error: Missing argument 'ENV'\nhint: reconcile explain digits ENV\n"),
         (["--dry-run", "version"], "error: reconcile: options of a tick mean nothing to 'version'\n"),
         (["history", "digits"], "error: 'digits' is not ENV/MODEL\nhint: write it as in production/digits\n"),
         (["schema", "Modle"], "error: 'Modle' is not a kind of document\n"),
