@@ -2,7 +2,8 @@
 
 At a terminal: colour, and lines folded to its width. In a pipe: plain text, one line an item. ``NO_COLOR`` and
 ``FORCE_COLOR`` are honoured (https://no-color.org), and so is ``COLUMNS``. Where the locale is C or POSIX,
-or the stream's encoding lacks a mark, drawings are made of ASCII.
+or the stream's encoding lacks a mark, drawings are made of ASCII. A stream that is closed (``>&-``) is
+``None``: no terminal, and nothing is written.
 """
 
 from __future__ import annotations
@@ -66,8 +67,7 @@ def show_markdown(text: str) -> None:
 def write(text: str) -> None:
     """Exactly this text on standard output."""
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _put(text, sys.stdout)
     except BrokenPipeError:
         abandon_stdout()
         raise typer.Exit(QUIET_PIPE) from None
@@ -75,8 +75,7 @@ def write(text: str) -> None:
 
 def note(text: str) -> None:
     """A line for people on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    _put(f"{text}\n", sys.stderr)
 
 
 def fail(error: TrueupError) -> None:
@@ -97,13 +96,28 @@ def failure(error: TrueupError) -> list[Block]:
     return blocks
 
 
-def at_terminal(stream: TextIO) -> bool:
-    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+def at_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and (bool(os.environ.get("FORCE_COLOR")) or _draws(stream))
 
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal whose lines can be drawn again. Colour in a pipe makes it none."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return _draws(sys.stdout)
+
+
+def flush() -> None:
+    """What standard output still keeps goes to its reader."""
+    _put("", sys.stdout)
+
+
+def _draws(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _put(text: str, stream: TextIO | None) -> None:
+    if stream is not None:
+        stream.write(text)
+        stream.flush()
 
 
 @contextmanager
@@ -139,9 +153,11 @@ def abandon_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show(blocks: Iterable[Block], stream: TextIO) -> None:
+def _show(blocks: Iterable[Block], stream: TextIO | None) -> None:
     from reconciler.report.layout import plain
 
+    if stream is None:
+        return
     if not at_terminal(stream):
         text = _written(plain(blocks), stream)
         if stream is sys.stdout:
@@ -190,7 +206,7 @@ def counted(what: str, items: Sequence[Item], patience: float = PATIENCE) -> Ite
 
     Whoever goes through them writes nothing meanwhile.
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if not _draws(sys.stderr):
         yield from items
         return
     from rich.console import Console
@@ -212,7 +228,7 @@ def counted(what: str, items: Sequence[Item], patience: float = PATIENCE) -> Ite
 @contextmanager
 def working(what: str, patience: float = PATIENCE) -> Iterator[None]:
     """Say ``what`` takes so long, on standard error, at a terminal, once it has taken ``patience`` seconds."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if not _draws(sys.stderr):
         yield
         return
     done = threading.Event()

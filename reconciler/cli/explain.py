@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 def explain(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="As in digits.")],
-    env: Annotated[str, typer.Argument(metavar="ENV", help="As in production.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="As in digits; or both in one, as in production/digits.")
+    ],
+    env: Annotated[
+        str, typer.Argument(metavar="ENV", show_default=False, help="As in production, after a MODEL alone.")
+    ] = "",
     output: Output = Format.text,
 ) -> None:
     """Say why a model is where it is, and what is next."""
@@ -31,6 +35,8 @@ def explain(
     from reconciler.report import explain as report
     from reconciler.report import json
 
+    if not env:
+        model, env = _parted(model)
     session = Session.of(context)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
         # The model everywhere, not here alone: what is on its way is said of the environments before this one.
@@ -72,6 +78,16 @@ def explanation(planned: Planned, subject: Subject) -> Explanation:
         next=tuple(action for action in plan.actions if action.subject in (subject, training)),
         orders=counting(view, subject),
     )
+
+
+def _parted(pair: str) -> tuple[str, str]:
+    """Model and environment of ENV/MODEL, which is how most commands name a subject."""
+    from reconciler.core.errors import Terminal
+
+    env, _, model = pair.partition("/")
+    if not (env and model):
+        raise Terminal("Missing argument 'ENV'", hint=f"reconcile explain {pair.strip('/') or 'MODEL'} ENV")
+    return model, env
 
 
 def _known(planned: Planned, env: str, model: str) -> Subject:

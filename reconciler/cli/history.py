@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -110,8 +110,11 @@ def changes(source: Source, subject: Subject, note: Callable[[str], None]) -> It
 def _instant(text: str) -> datetime:
     from reconciler.core.errors import Terminal
 
+    hint = "write it as in 2026-03-01T12:00:00Z"
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Terminal(f"{text!r} is not an instant", hint="write it as in 2026-03-01T12:00:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        raise Terminal(f"{text!r} is not an instant", hint=hint) from error
+    if instant.tzinfo is None:
+        raise Terminal(f"{text!r} has no time zone", hint=hint)
+    return instant

@@ -109,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         try:
             code = app(args=spelled_out(arguments), prog_name="reconcile", standalone_mode=False)
-            sys.stdout.flush()
+            console.flush()
         except BrokenPipeError:
             console.abandon_stdout()
             return console.QUIET_PIPE

@@ -36,6 +36,7 @@ def reconcile(
         int | None,
         typer.Option(
             metavar="[SECONDS]",
+            min=1,
             help=f"Tick every {WATCH_INTERVAL} seconds unless said otherwise, and at once after a change.",
         ),
     ] = None,
@@ -82,14 +83,14 @@ def reconcile(
         _refuse_alone(listen)
         raise typer.Exit(exit_code(*ticks.tick(), detailed_exitcode))
     if listen is None:
-        ticks.forever(max(watch, 0), time.sleep)
+        ticks.forever(watch, time.sleep)
         return
     from reconciler.cli.waking import Alarm, address, listening, receiver
 
     alarm = Alarm()
     with listening(receiver(ticks.wake_token(), alarm.call), *address(listen)) as url:
         console.note(f"listening on {url}")
-        ticks.forever(max(watch, 0), alarm.sleep)
+        ticks.forever(watch, alarm.sleep)
 
 
 def exit_code(plan: Plan, outcomes: tuple[Outcome, ...] | None, detailed: bool = False) -> int:

@@ -27,7 +27,9 @@ def status(
     watch: Annotated[
         int | None,
         typer.Option(
-            metavar="[SECONDS]", help=f"Look again every {LOOK_INTERVAL} seconds unless said otherwise."
+            metavar="[SECONDS]",
+            min=1,
+            help=f"Look again every {LOOK_INTERVAL} seconds unless said otherwise.",
         ),
     ] = None,
     output: Output = Format.text,
@@ -42,7 +44,7 @@ def status(
     if watch is not None:
         if output is Format.json:
             raise typer.BadParameter("is for people; a program asks again by itself", param_hint="--watch")
-        _forever(session, max(watch, 1))
+        _forever(session, watch)
     with console.working("asking the registry, the workflows, the forge and the cluster"):
         matrix = matrix_of(plan_once(session.readers, now()), session.readers.engine)
     if output is Format.json:

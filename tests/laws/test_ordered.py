@@ -96,3 +96,24 @@ def test_a_rollback_ends_it() -> None:
     assert pins(world)[0] == "2"
     with pytest.raises(Terminal, match="version 1 was rejected in staging"):
         order(world, STAGING, "1")
+
+
+def test_what_is_measured_and_blocked_is_refused_at_once() -> None:
+    world = trained_twice().copy()
+    world.accuracy["digits", "3"] = 0.1
+    world.commit(model("digits", "staging", "production", seed=2))
+    ran = converge(world)
+    assert "gate-failed" in {hold.code for hold in ran.last.holds}
+    with pytest.raises(Terminal, match=r"0\.1") as refused:
+        order(world, STAGING, "3")
+    assert refused.value.hint == "see `reconcile explain digits staging`"
+    assert not world.forge.sweep().open
+
+
+def test_what_turns_out_to_be_blocked_stays_open() -> None:
+    world = trained_twice().copy()
+    world.accuracy["digits", "1"] = 0.1
+    order(world, STAGING, "1")
+    converge(world)
+    assert len(world.forge.sweep().open) == 1
+    assert pins(world) == ("2", "2")

@@ -385,6 +385,10 @@ def test_history_at_an_instant(released: Clone, capsys: Said) -> None:
     assert capsys.readouterr().out == "staging/digits had no release at 2001-01-01 00:00Z.\n"
     assert run(["history", "staging/digits", "--at", "yesterday"]) == 1
     assert capsys.readouterr().err.startswith("error: 'yesterday' is not an instant\nhint: ")
+    for local in ("2026-03-01T12:00:00", "2026-03-01"):
+        assert run(["history", "staging/digits", "--at", local]) == 1
+        said = f"error: '{local}' has no time zone\nhint: write it as in 2026-03-01T12:00:00Z\n"
+        assert capsys.readouterr().err == said
 
 
 def test_history_of_what_never_was(clone: Clone, capsys: Said) -> None:

@@ -136,8 +136,13 @@ def test_version(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["statsu"], "error: No such command 'statsu'. Did you mean 'status'?\nhint: reconcile --help\n"),
         (["status", "--nope"], "error: No such option: --nope\nhint: reconcile status --help\n"),
         (["--watch", "5s"], "error: Invalid value for '--watch': Input should be a valid integer"),
+        (["--watch", "0"], "error: Invalid value for '--watch': "),
+        (["--watch=-1"], "error: Invalid value for '--watch': "),
+        (["status", "--watch", "0"], "error: Invalid value for '--watch': "),
         (["-o", "yaml"], "error: Invalid value for '--output' / '-o': 'yaml' is not one of 'text', 'json', 'm"),
         (["explain"], "error: Missing argument 'MODEL'\nhint: reconcile explain --help\n"),
+        (["explain", "digits"], "error: Missing argument 'ENV'\nhint: reconcile explain digits ENV\n"),
+        (["explain", "/digits"], "error: Missing argument 'ENV'\nhint: reconcile explain digits ENV\n"),
         (["--dry-run", "version"], "error: reconcile: options of a tick mean nothing to 'version'\n"),
         (["history", "digits"], "error: 'digits' is not ENV/MODEL\nhint: write it as in production/digits\n"),
         (["schema", "Modle"], "error: 'Modle' is not a kind of document\n"),
@@ -198,6 +203,35 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (console.QUIET_PIPE, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("schema",), 0), (("-C", "/nowhere", "status"), 1), (("-C", "/nowhere", "status", "--watch=x"), 1)],
+)
+def test_a_closed_stream_takes_nothing(closed: str, arguments: tuple[str, ...], code: int) -> None:
+    shell = ["sh", "-c", f'"$@" {closed}', "sh", *_reconcile(*arguments)]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("forced", ["", "1"])
+def test_a_closed_stream_is_no_terminal(forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", forced)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert not console.is_terminal()
+    assert not console.at_terminal(sys.stdout)
+    console.write("a")
+    console.note("a")
+    console.fail(Terminal("is wrong"))
+    console.show_markdown("# a")
+    assert list(console.counted("a", [1], patience=0)) == [1]
+    with console.working("a", patience=0), console.redrawn() as draw:
+        draw(console.failure(Terminal("is wrong")))
 
 
 def _reconcile(*arguments: str) -> list[str]:

@@ -223,6 +223,15 @@ def test_a_watch_goes_on_after_a_failure(here: World, monkeypatch: pytest.Monkey
     assert out.count("seen at ") == 2
 
 
+def test_explain_takes_a_pair_too(here: World, capsys: Said) -> None:
+    assert run(["explain", "digits", "production"]) == 0
+    said = capsys.readouterr().out
+    assert run(["explain", "production/digits"]) == 0
+    assert capsys.readouterr().out == said
+    assert run(["explain", "digits/production"]) == 1
+    assert capsys.readouterr().err.endswith("hint: reconcile explain digits production\n")
+
+
 def test_a_watch_is_for_people(here: World, capsys: Said) -> None:
     assert run(["status", "--watch", "-o", "json"]) == 1
     assert capsys.readouterr().err.startswith("error: Invalid value for --watch: is for people;")
