@@ -132,7 +132,7 @@ def at_rest(stage: Stage) -> None:
     assert "No changes." in stage.tick()
     assert {event["verb"] for event in asked(stage)[before:]} == {"list"}
     status = stage.trueup("status")
-    assert re.search(r"digits +v3 verified since .* v2 verified since ", status), status
+    assert re.search(r"digits +v3 trained since .* v3 verified since .* v2 verified since ", status), status
     history = stage.trueup("history", "production/digits")
     numbers = [stage.pull_request(branch)["number"] for branch in (PROMOTE.format("production"), ROLLBACK)]
     assert [number for number in numbers if f"#{number}" not in history] == [], history
