@@ -551,6 +551,10 @@ class HoldOrder(Frozen):
     reason: Why
     until: Instant | None = None
 
+    def counts(self, at: datetime) -> bool:
+        """Whether its time is not over."""
+        return self.until is None or at < self.until
+
 
 class Waiver(Frozen):
     """One gate, for one candidate, until then, is not asked."""
@@ -559,6 +563,10 @@ class Waiver(Frozen):
     digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}(\.dir)?)$")]
     reason: Why
     expires: Instant
+
+    def counts(self, at: datetime) -> bool:
+        """Whether its time is not over."""
+        return at < self.expires
 
 
 class Exceptions(Document):

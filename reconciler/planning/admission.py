@@ -517,7 +517,7 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
             for waiver in exceptions.waivers
             if waiver.gate == EVALUATION_DATA
             and waiver.digest == f"md5:{new.evaluation_md5}"
-            and at < waiver.expires
+            and waiver.counts(at)
         ]
         if not waived:
             what = (

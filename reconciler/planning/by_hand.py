@@ -81,7 +81,7 @@ def in_the_way(desired: DesiredState, observed: Observed, subject: Subject) -> I
     """What comes before an ordered promotion, a sentence each; it stays open meanwhile."""
     view = View(desired, observed)
     for one in view.exceptions(subject).holds:
-        if one.until is None or view.at < one.until:
+        if one.counts(view.at):
             yield f"{subject} is held{ends(one.until)}: {one.reason}; it is not merged before"
     back = view.open_pull("rollback", subject)
     if back is not None:

@@ -39,7 +39,7 @@ def ended(view: View, subject: Subject) -> tuple[Hold, ...]:
         f"`reconcile waive {subject} {one.gate} --remove --expired` takes it out, "
         f"`reconcile waive {subject} {one.gate} --reason ... --expires ...` orders another"
         for one in exceptions.waivers
-        if one.expires <= view.at
+        if not one.counts(view.at)
     ]
     return tuple(hold("exception-ended", subject, text) for text in said)
 
@@ -47,15 +47,11 @@ def ended(view: View, subject: Subject) -> tuple[Hold, ...]:
 def counting(view: View, subject: Subject) -> tuple[str, ...]:
     """The holds and waivers that count now, a sentence each; for people, who may ask before anything waits."""
     exceptions = view.exceptions(subject)
-    said = [
-        f"held{ends(one.until)}: {one.reason}"
-        for one in exceptions.holds
-        if one.until is None or view.at < one.until
-    ]
+    said = [f"held{ends(one.until)}: {one.reason}" for one in exceptions.holds if one.counts(view.at)]
     said += [
         f"gate {one.gate} is waived for {_version(view, subject, one)}{ends(one.expires)}: {one.reason}"
         for one in exceptions.waivers
-        if view.at < one.expires
+        if one.counts(view.at)
     ]
     return tuple(said)
 
@@ -82,11 +78,11 @@ def admit_exceptions(base: DesiredState, head: DesiredState, view: View) -> Iter
 def _holds(before: Exceptions, after: Exceptions, view: View) -> Iterator[Objection]:
     for one in after.holds:
         if one not in before.holds:
-            over = one.until is not None and one.until <= view.at
+            over = not one.counts(view.at)
             what = f"orders a hold{ends(one.until)}{', which is past' if over else ''}: {one.reason}"
             yield Objection(code="hold", what=what, verdict="block" if over else "review")
     for one in before.holds:
-        if one not in after.holds and (one.until is None or view.at < one.until):
+        if one not in after.holds and one.counts(view.at):
             yield Objection(
                 code="hold", what=f"lifts the hold{ends(one.until)}: {one.reason}", verdict="review"
             )
@@ -101,14 +97,14 @@ def _waivers(before: Exceptions, after: Exceptions, view: View, subject: Subject
         what = f"waives {one.gate} for {_version(view, subject, one)}{ends(one.expires)}: {one.reason}"
         if known and one.gate not in gates:
             what += f"; the policy {view.policy(subject).name} has no such gate"
-        elif one.expires <= view.at:
+        elif not one.counts(view.at):
             what += "; that is past"
         else:
             yield Objection(code="waiver", what=what, verdict="review")
             continue
         yield Objection(code="waiver", what=what)
     for one in before.waivers:
-        if one not in after.waivers and view.at < one.expires:
+        if one not in after.waivers and one.counts(view.at):
             what = f"takes the waiver of {one.gate} for {_version(view, subject, one)} back: {one.reason}"
             yield Objection(code="waiver", what=what, verdict="review")
 

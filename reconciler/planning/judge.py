@@ -167,7 +167,7 @@ def judge(
             continue
         verdict = _ask(gate, evidence, case, at)
         waiver = next(
-            (w for w in waivers if w.gate == gate.name and w.digest == case.candidate and at < w.expires), None
+            (w for w in waivers if w.gate == gate.name and w.digest == case.candidate and w.counts(at)), None
         )
         if verdict.verdict != "pass" and waiver is not None:
             why = f"{verdict.why}; waived until {format_instant(waiver.expires)}: {waiver.reason}"

@@ -33,7 +33,7 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
     if isinstance(order, Hold):
         return wait(order)
     asked = f", which {order.by} ordered," if order and view.open_pull("promote", subject) else ""
-    ordered = [o for o in view.exceptions(subject).holds if o.until is None or view.at < o.until]
+    ordered = [o for o in view.exceptions(subject).holds if o.counts(view.at)]
     if ordered:
         until = f" until {show_instant(ordered[0].until)}" if ordered[0].until else ""
         return wait(
