@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -43,7 +43,9 @@ from reconciler.planning.view import View
 from reconciler.report import chart, history, html, status
 
 if TYPE_CHECKING:
+    from reconciler.core.desired import DesiredState
     from reconciler.ports import Readers
+    from reconciler.report.status import Matrix
 
 HERE = ["localhost", "127.0.0.1"]
 """The only names that the pages answer to, so that a page elsewhere cannot have a browser read them under its
@@ -53,14 +55,18 @@ ENDED = 30
 """Finished runs that the overview lists."""
 CHARTED = 30
 """Versions that a chart goes back."""
-AGO = datetime.min.replace(tzinfo=UTC)
 PHASES = {"Pending": "note", "Running": "note", "Succeeded": "good", "Failed": "bad", "Error": "bad"}
 
 
 class Look(NamedTuple):
-    """What a page rests on. ``failed`` says why there is nothing newer, where that is so."""
+    """What a page rests on: a plan; of everything the matrix that it makes, of one model its past.
+
+    ``failed`` says why there is nothing newer, where that is so.
+    """
 
     planned: Planned
+    matrix: Matrix | None
+    history: dict[str, tuple[history.Entry, ...]]
     taken: float
     failed: str = ""
 
@@ -89,7 +95,7 @@ class Looks:
             if kept and self._clock() - kept.taken < self._patience:
                 return kept
             try:
-                fresh = Look(plan_once(self.readers, self._now(), scope), self._clock())
+                fresh = self._look(scope)
             except TrueupError as error:
                 self._readers = None  # the Platform may say something else by now
                 if kept is None:
@@ -106,27 +112,28 @@ class Looks:
             self._kept[scope] = fresh
             return fresh
 
-    @property
-    def readers(self) -> Readers:
+    def logs(self, run: str) -> list[tuple[str, str]]:
+        """What the tasks of a run have printed by now."""
+        with self._lock:
+            return list(self._connected().engine.logs(run))
+
+    def _look(self, scope: Scope) -> Look:
+        readers = self._connected()
+        planned = plan_once(readers, self._now(), scope)
+        matrix = matrix_of(planned, readers.engine) if scope == EVERYTHING else None
+        past = _history(planned, scope.model, readers) if scope.model in planned.desired.models else {}
+        return Look(planned, matrix, past, self._clock())
+
+    def _connected(self) -> Readers:
         if self._readers is None:
             self._readers = self._connect()
         return self._readers
-
-    def history(self, planned: Planned, row: status.Row) -> tuple[history.Entry, ...]:
-        """What an environment has had of a model, newest first."""
-        swept = planned.observed.swept.registries
-        known = {name: sweep for name, sweep in swept.items() if isinstance(sweep, RegistrySweep)}
-        subject = Subject(environment=row.environment, model=row.model)
-        with self._lock:
-            past = tuple(changes(self.readers.source, subject, lambda _: None))
-            merged = self.readers.forge.merged() if past else {}
-        return history.entries(past, merged, known, row.environment)
 
     def read(self, marks: list[tuple[str, Mark]]) -> dict[str, Gap]:
         """See to it that these are in ``evidence``; the Gaps of those that cannot be read."""
         with self._lock:
             wanted = [each for each in marks if each not in self.evidence]
-            found, gaps = read_evidence(self.readers.registries, wanted)
+            found, gaps = read_evidence(self._connected().registries, wanted)
             self.evidence |= {each: found[str(each[1])] for each in wanted if str(each[1]) in found}
             return gaps
 
@@ -160,7 +167,8 @@ def create_site(
     def overview(_: Request) -> Response:
         look = looks.at(EVERYTHING)
         swept = look.planned.observed.swept
-        matrix = matrix_of(look.planned, looks.readers.engine)
+        matrix = look.matrix
+        assert matrix is not None
         pulls = swept.forge.open if isinstance(swept.forge, ForgeSweep) else {}
         return page(
             "overview.html",
@@ -185,8 +193,7 @@ def create_site(
             raise HTTPException(404, f"main has no model {asked!r}")
         look = looks.at(Scope(model=asked, closely=True))
         desired = look.planned.desired
-        here = {s.environment for s in desired.subjects if s.model == asked} & desired.environments.keys()
-        order = [name for name in status.environments_in_order(desired) if name in here]
+        order = _environments_of(desired, asked)
         explanations = [explanation(look.planned, Subject(environment=name, model=asked)) for name in order]
         measured, unread = _measured(looks, look.planned, asked)
         return page(
@@ -196,7 +203,7 @@ def create_site(
             model=asked,
             description=desired.models[asked].model.description,
             explanations=explanations,
-            history={told.row.environment: looks.history(look.planned, told.row) for told in explanations},
+            history=look.history,
             results=history.STYLES,
             charts=chart.charts(desired, asked, measured),
             unread=unread,
@@ -211,7 +218,7 @@ def create_site(
         if found is None:
             raise HTTPException(404, f"the engine has no run {asked!r}")
         try:
-            logs, unread = list(looks.readers.engine.logs(asked)), ""
+            logs, unread = looks.logs(asked), ""
         except TrueupError as error:
             logs, unread = [], str(error)
         return page("run.html", look, "", run=found, logs=logs, unread=unread, phases=PHASES)
@@ -251,6 +258,23 @@ def _listed(runs: Mapping[str, WorkflowRun]) -> list[WorkflowRun]:
         runs.values(), key=lambda run: (run.started is not None, run.started, run.name), reverse=True
     )
     return [run for run in began if not run.done] + [run for run in began if run.done][:ENDED]
+
+
+def _environments_of(desired: DesiredState, model: str) -> list[str]:
+    here = {s.environment for s in desired.subjects if s.model == model}
+    return [name for name in status.environments_in_order(desired) if name in here]
+
+
+def _history(planned: Planned, model: str, readers: Readers) -> dict[str, tuple[history.Entry, ...]]:
+    """What each of its environments has had of a model, newest first."""
+    swept = planned.observed.swept.registries
+    known = {name: sweep for name, sweep in swept.items() if isinstance(sweep, RegistrySweep)}
+    past = {
+        name: tuple(changes(readers.source, Subject(environment=name, model=model), lambda _: None))
+        for name in _environments_of(planned.desired, model)
+    }
+    merged = readers.forge.merged() if any(past.values()) else {}
+    return {name: history.entries(found, merged, known, name) for name, found in past.items()}
 
 
 def _measured(looks: Looks, planned: Planned, model: str) -> tuple[dict[str, list[Evidence]], tuple[Gap, ...]]:

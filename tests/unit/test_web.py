@@ -93,6 +93,18 @@ def test_readers_at_one_time_share_a_look(visited: Visited) -> None:
     assert visited.sweeps == 2
 
 
+def test_readers_at_one_time_share_histories_and_the_logs_of_what_runs(visited: Visited) -> None:
+    calls: list[str] = []
+    for port, method in ((visited.world.forge, "merged"), (visited.world.repository, "log")):
+        original = getattr(port, method)
+        setattr(port, method, lambda *a, _o=original, _m=method: (calls.append(_m), _o(*a))[1])
+    visited.page("/models/digits")
+    once = list(calls)
+    assert once.count("merged") == 1
+    visited.page("/models/digits")
+    assert calls == once
+
+
 def test_the_next_tick_is_the_plan(visited: Visited) -> None:
     assert "open-pull-request" in visited.page("/plan")
 
