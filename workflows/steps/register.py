@@ -19,7 +19,7 @@ from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY, TAG_SEARCH
 from workflows.model_files import fetch_model, folder_digest, registry_errors
 from workflows.steps.recording import run_of, write_outputs
 from workflows.steps.trial_runs import outcome, record_trials
-from workflows.steps.trials import Record, latest_record
+from workflows.steps.trials import Record, latest_record, record_arguments
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,13 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--training-key", required=True)
     parser.add_argument("--training-inputs", type=json.loads, required=True, help="JSON object")
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
-    parser.add_argument(
-        "--search",
-        type=Path,
-        action="append",
-        default=[],
-        help="where a search's record would be, by stage",
-    )
+    record_arguments(parser)
     parser.add_argument("--seed", required=True)
     parser.add_argument("--commit", required=True)
     parser.add_argument("--image", required=True)

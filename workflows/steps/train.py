@@ -50,7 +50,7 @@ from workflows.steps.checkpoint import Checkpoint, Interrupted
 from workflows.steps.predict import as_signed
 from workflows.steps.progress import Reporter
 from workflows.steps.rows import read_rows, split_target
-from workflows.steps.trials import latest_record
+from workflows.steps.trials import latest_record, record_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True)
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--hyperparameters", type=json.loads, required=True, help="JSON object")
-    parser.add_argument(
-        "--search",
-        type=Path,
-        action="append",
-        default=[],
-        help="where a search's record would be, by stage",
-    )
+    record_arguments(parser)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder that outlives an attempt")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

@@ -6,6 +6,7 @@ concluded from it depends on the numbers of trials and on their values, never on
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +125,12 @@ def read_record(path: Path) -> Record:
 def write_record(record: Record, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record.model_dump_json())
+
+
+def record_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a step is told that comes after a search, or after none: see :func:`latest_record`."""
+    where = "where a search's record would be, by stage"
+    parser.add_argument("--search", type=Path, action="append", default=[], help=where)
 
 
 def latest_record(paths: list[Path]) -> Record | None:
