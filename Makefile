@@ -25,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup demo walkthrough tutorial pictures test test-browser servers test-forge test-cluster test-platform check generate
-.PHONY: bench lock locks clean test-story
+.PHONY: bench lock locks clean test-story test-gates
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -77,6 +77,9 @@ test: setup  ## Run every test that needs nothing but Python and Git
 
 test-story: setup  ## Tell the longer story of the demo again and compare it with its page (about 8 minutes)
 	@$(BIN)/python -m pytest -m long tests $(TESTS)
+
+test-gates: setup  ## Plant faults in real models and their data, and see which gate catches each
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m gates tests $(TESTS)
 
 test-browser: setup  ## Run the tests that look at pages (needs Chromium)
 	@$(BIN)/python -m pytest -m browser tests $(TESTS)

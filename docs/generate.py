@@ -269,7 +269,8 @@ def shipped_gates() -> str:
         for gate in policy.gates:
             alone = gate.on_no_champion if gate.versus and gate.versus.ref == "champion" else ""
             whom = ", ".join(gate.when.models or gate.when.tasks) or "all"
-            whom += " that record requests" if gate.when.recorded else ""
+            whom += f" with {', '.join(gate.when.declares)}" if gate.when.declares else ""
+            whom += ", not the first" if gate.when.champion else ""
             rows.append(
                 f"| {path.stem}{extends} | {gate.name} | {whom} "
                 f"| `{gate.metric}` | {cell(asks(gate))} | {alone} "

@@ -279,7 +279,7 @@ def _hopeless(name: str, rows: _Rows, state: DesiredState) -> dict[tuple[str, st
     for environment in model.environments:
         policy = state.policies.get(state.environments[environment].policy)
         for gate in policy.gates if policy else ():
-            if gate.when.meant(name, model.task) and not gate.when.recorded:  # not of rows
+            if gate.when.meant(name, model) and "monitoring.record" not in gate.when.declares:
                 for why in _cannot_pass(gate, rows, model.data.evaluation.slices):
                     found.setdefault((environment, why), []).append(gate.name)
     return found

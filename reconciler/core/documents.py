@@ -265,6 +265,9 @@ class Environment(Document):
 
 # --- Model ------------------------------------------------------------------------------------------------
 
+Declaration = Literal["monitoring.record", "serving"]
+"""What a model may or may not have, and a gate may be asked for only where it has: paths of its document."""
+
 Task = Literal["classification", "binary-classification", "regression"]
 """What is predicted, and so which metrics an evaluation has. Two classes are also measured by their ranking."""
 
@@ -426,6 +429,15 @@ class Model(Document):
         if self.monitoring.record is not None and self.serving == "none":
             raise ValueError("has monitoring.record, and serving: none answers no requests")
         return self
+
+    @property
+    def declared(self) -> frozenset[Declaration]:
+        """Which of the fields that a gate's ``when.declares`` may name are there."""
+        there: dict[Declaration, bool] = {
+            "monitoring.record": self.monitoring.record is not None,
+            "serving": self.serving != "none",
+        }
+        return frozenset(name for name, is_there in there.items() if is_there)
 
     def serving_in(
         self, environment: str, runtime: Runtime, renderer: RendererName | None = None
@@ -611,13 +623,20 @@ class When(Frozen):
     changes: tuple[Literal["version", "serving"], ...] = Field(
         default=(), description="`version`: another model; `serving`: the same model, served differently."
     )
-    recorded: bool = Field(
-        default=False, description="Only models whose requests are recorded (`monitoring.record`)."
+    declares: tuple[Declaration, ...] = Field(
+        default=(), description="Only models that declare all of these: fields of the Model document."
+    )
+    champion: bool = Field(
+        default=False, description="Only where a release was verified before: with nothing, nothing compares."
     )
 
-    def meant(self, model: str, task: Task) -> bool:
+    def meant(self, name: str, model: Model) -> bool:
         """Whether candidates of this model are asked at all, whatever changes."""
-        return (not self.models or model in self.models) and (not self.tasks or task in self.tasks)
+        return (
+            (not self.models or name in self.models)
+            and (not self.tasks or model.task in self.tasks)
+            and model.declared.issuperset(self.declares)
+        )
 
 
 class Gate(Frozen):

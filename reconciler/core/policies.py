@@ -132,6 +132,9 @@ def _when(parent: When, child: When) -> Iterator[Loosening]:
             names = ", ".join(sorted(left_out))
             what = f"leaves out {field} {names}, to which its parent applies"
             yield Loosening(("when", field), what, "apply it there too")
-    if child.recorded and not parent.recorded:
-        what = "leaves out models that record no requests, to which its parent applies"
-        yield Loosening(("when", "recorded"), what, "apply it there too")
+    if undeclared := sorted(set(child.declares) - set(parent.declares)):
+        what = f"leaves out models without {', '.join(undeclared)}, to which its parent applies"
+        yield Loosening(("when", "declares"), what, "apply it there too")
+    if child.champion and not parent.champion:
+        what = "leaves out a first release, to which its parent applies"
+        yield Loosening(("when", "champion"), what, "apply it there too")

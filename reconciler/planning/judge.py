@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from reconciler.core.base import Instant, Subject, format_duration, format_instant
-from reconciler.core.desired import DesiredState, Policy
+from reconciler.core.desired import DesiredState, ModelSource, Policy
 from reconciler.core.digests import evidence_key
-from reconciler.core.documents import Gate, Pin, Task, VerifiedPin, Versus, Waiver
+from reconciler.core.documents import Gate, Model, Pin, VerifiedPin, Versus, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import Bound, GateVerdict
 from reconciler.core.serving import ServingSnapshot
@@ -37,37 +37,36 @@ Inputs = Mapping[str, str | tuple[str, ...]]
 
 
 class Case(NamedTuple):
-    """What is judged: the candidate, against whom, on which data.
+    """What is judged: the candidate of ``subject``, against whom, on which data.
 
-    ``champion`` is a digest or ``none``. ``traffic`` is the release that serves and records its requests in
-    ``environment``, or ``none``; ``records``: whether the model wants them recorded.
+    ``source`` is the model as main has it. ``champion`` is a digest or ``none``. ``traffic`` is the release
+    that serves and records its requests in the environment, or ``none``.
     """
 
-    model: str
+    subject: Subject
+    source: ModelSource
     candidate: str
     champion: str
-    data: str
-    target: str
-    slices: tuple[str, ...]
-    task: Task
     server: str
     change: Change
-    baselines: Mapping[str, float]
-    environment: str
     traffic: str
-    records: bool
+
+    @property
+    def model(self) -> Model:
+        return self.source.model
 
     def inputs(self, measurement: str) -> Inputs:
         """Exactly the inputs that the catalogue declares for this measurement."""
+        evaluation = self.model.data.evaluation
         known: dict[str, str | tuple[str, ...]] = {
             "candidate": self.candidate,
             "champion": self.champion,
-            "data": self.data,
-            "target": self.target,
-            "slices": self.slices,
-            "task": self.task,
+            "data": self.source.evaluation_md5,
+            "environment": self.subject.environment,
             "server": self.server,
-            "environment": self.environment,
+            "slices": tuple(sorted(evaluation.slices)),
+            "target": evaluation.target,
+            "task": self.model.task,
             "traffic": self.traffic,
         }
         return {name: known[name] for name in CATALOGUE[measurement].inputs}
@@ -79,9 +78,9 @@ class Case(NamedTuple):
         """Whether a gate applies to this candidate at all."""
         when = gate.when
         return (
-            when.meant(self.model, self.task)
+            when.meant(self.subject.model, self.model)
             and (not when.changes or self.change in when.changes)
-            and (not when.recorded or self.records)
+            and (not when.champion or self.champion != NO_CHAMPION)
         )
 
     def possible(self, measurement: str) -> bool:
@@ -101,22 +100,14 @@ def case_of(
     Only the champion's own model, served differently, is a change of serving alone: a model that is pinned and
     was never verified has yet to prove everything.
     """
-    source = desired.models[subject.model]
-    model = source.model
     return Case(
-        model=subject.model,
+        subject=subject,
+        source=desired.models[subject.model],
         candidate=pin.digest,
         champion=champion.digest if champion else NO_CHAMPION,
-        data=source.evaluation_md5,
-        target=model.data.evaluation.target,
-        slices=tuple(sorted(model.data.evaluation.slices)),
-        task=model.task,
         server=image,
         change="serving" if champion is not None and champion.digest == pin.digest else "version",
-        baselines=model.baselines,
-        environment=subject.environment,
         traffic=_traffic(desired, subject, champion),
-        records=model.monitoring.record is not None,
     )
 
 
@@ -294,7 +285,7 @@ def _bounds(gate: Gate, champion: Estimate | None, case: Case) -> Iterator[Bound
     if gate.versus is None:
         return
     ref, drop, rise = _ref(gate.versus, gate, case), gate.versus.max_drop, gate.versus.max_rise
-    base = case.baselines.get(gate.metric.partition(".")[2])
+    base = case.model.baselines.get(gate.metric.partition(".")[2])
     if ref == "champion":
         base = champion.value if champion else None
     if base is not None and drop is not None:
@@ -348,7 +339,7 @@ def _versus_champion(gate: Gate, where: str, scores: Scores, said: list[str], fa
 
 def _versus_baseline(gate: Gate, candidate: float, case: Case, said: list[str], fail: _Fail) -> None:
     assert gate.versus is not None
-    baseline = case.baselines.get(gate.metric.partition(".")[2])
+    baseline = case.model.baselines.get(gate.metric.partition(".")[2])
     if baseline is None:
         raise _Missing(f"the model declares no baseline for {gate.metric.partition('.')[2]}")
     if gate.versus.max_drop is not None:
@@ -390,7 +381,7 @@ def _asked(gate: Gate, case: Case) -> str:
     if gate.versus is not None:
         drop, rise = gate.versus.max_drop, gate.versus.max_rise
         limit = f"drop <= {_show(drop)}" if drop is not None else f"rise <= {_show(rise)}"
-        ref, baseline = _ref(gate.versus, gate, case), case.baselines.get(gate.metric.partition(".")[2])
+        ref, baseline = _ref(gate.versus, gate, case), case.model.baselines.get(gate.metric.partition(".")[2])
         shown = f" {_show(baseline)}" if ref == "baseline" and baseline is not None else ""
         parts.append(f"{limit} against the {ref}{shown}")
     return " and ".join(parts)

@@ -109,7 +109,7 @@ def _chart(
 
 
 def _lines(gate: Gate, name: str, model: Model) -> Iterator[tuple[float, str]]:
-    if not gate.when.meant(name, model.task):
+    if not gate.when.meant(name, model):
         return
     if gate.threshold is not None and gate.op is not None:
         yield gate.threshold, gate.op

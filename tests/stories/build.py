@@ -283,7 +283,7 @@ class Story:
         """One run of `drift`: ``psi`` by feature, of what version ``of`` recorded in ``environment``."""
         subject = Subject(environment=environment, model=model)
         traffic = self._release_digest(subject, of)
-        case = self.judged(model, version)._replace(environment=environment, traffic=traffic)
+        case = self.judged(model, version)._replace(subject=subject, traffic=traffic)
         values = {name: Scores(candidate=Estimate(value=value, n=n)) for name, value in (psi or {}).items()}
         worst = max((psi or {}).values(), default=None)
         document = Evidence(

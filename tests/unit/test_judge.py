@@ -10,30 +10,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Policy
-from reconciler.core.documents import Gate, Versus, Waiver, When
+from reconciler.core.base import Subject
+from reconciler.core.desired import ModelSource, Policy
+from reconciler.core.documents import Gate, Model, Monitoring, Versus, Waiver, When
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores, parse_evidence
 from reconciler.core.plan import GateVerdict
 from reconciler.planning.judge import NO_CHAMPION, NO_TRAFFIC, Case, judge, max_age, measurements
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CANDIDATE, CHAMPION, OTHER = (f"sha256:{digit * 64}" for digit in "219")
+MODEL = Model.model_validate(
+    {
+        "apiVersion": "trueup.dev/v1",
+        "kind": "Model",
+        "owner": "team",
+        "task": "classification",
+        "registeredName": "digits",
+        "data": {
+            "train": {"pointer": "data/train.csv.dvc"},
+            "evaluation": {"pointer": "data/evaluation.csv.dvc", "target": "label", "slices": ("ink",)},
+        },
+        "training": {"workflow": "train-v1"},
+        "baselines": {"accuracy": 0.93},
+        "monitoring": {"record": {}},
+        "environments": ("production",),
+    }
+)
 CASE = Case(
-    model="digits",
+    subject=Subject(environment="production", model="digits"),
+    source=ModelSource(model=MODEL, evaluation_md5="b" * 32),
     candidate=CANDIDATE,
     champion=CHAMPION,
-    data="b" * 32,
-    target="label",
-    slices=("ink",),
-    task="classification",
     server="server@sha256:" + "0" * 64,
     change="version",
-    baselines={"accuracy": 0.93},
-    environment="production",
     traffic=f"sha256:{'4' * 64}",
-    records=True,
 )
 FIRST = CASE._replace(champion=NO_CHAMPION)
+SILENT = CASE._replace(
+    source=CASE.source.model_copy(update={"model": MODEL.model_copy(update={"monitoring": Monitoring()})})
+)
+
+
+def promising(case: Case, baselines: dict[str, float]) -> Case:
+    model = case.model.model_copy(update={"baselines": baselines})
+    return case._replace(source=case.source.model_copy(update={"model": model}))
 
 
 DRIFT = Gate(
@@ -43,7 +63,7 @@ DRIFT = Gate(
     threshold=0.2,
     slices=("feature",),
     min_samples=1000,
-    when=When(recorded=True),
+    when=When(declares=("monitoring.record",)),
     on_fail="review",
     on_missing="review",
 )
@@ -195,8 +215,8 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
     ),
     "no champion: baseline, and none declared": (
         paired(versus=BASE_LIKE, on_no_champion="baseline"),
-        evidence(case=FIRST._replace(baselines={})),
-        FIRST._replace(baselines={}),
+        evidence(case=promising(FIRST, {})),
+        promising(FIRST, {}),
         "block",
         "the model declares no baseline for accuracy",
     ),
@@ -221,7 +241,7 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
     "no baseline": (
         paired(versus=BASE_DROP),
         evidence(),
-        CASE._replace(baselines={}),
+        promising(CASE, {}),
         "block",
         "declares no baseline for accuracy",
     ),
@@ -335,6 +355,10 @@ def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
         (When(models=("digits", "other")), CASE, True),
         (When(models=("other",)), CASE, False),
         (When(models=("digits",), tasks=("regression",)), CASE, False),
+        (When(declares=("monitoring.record", "serving")), CASE, True),
+        (When(declares=("monitoring.record",)), SILENT, False),
+        (When(champion=True), CASE, True),
+        (When(champion=True), FIRST, False),
     ],
 )
 def test_a_gate_that_does_not_apply_is_not_asked(when: When, case: Case, asked: bool) -> None:
@@ -474,7 +498,7 @@ def test_the_property_is_about_evidence_that_could_pass() -> None:
     assert ask(paired(max_age=timedelta(days=30)), evidence()).verdict == "pass"
 
 
-BASELINE = CASE._replace(baselines={"accuracy": 0.9})
+BASELINE = promising(CASE, {"accuracy": 0.9})
 
 
 @pytest.mark.parametrize(
@@ -488,7 +512,7 @@ BASELINE = CASE._replace(baselines={"accuracy": 0.9})
         (paired(), FIRST, [], False),
         (
             paired(versus=BASE_DROP),
-            CASE._replace(baselines={"accuracy": 0.9}),
+            promising(CASE, {"accuracy": 0.9}),
             [(0.89, "above", "baseline")],
             False,
         ),
@@ -559,9 +583,9 @@ def test_what_was_not_measured_never_passes(document: Evidence | None, said: str
 
 
 def test_requests_of_another_release_or_environment_are_no_answer() -> None:
-    for field in ("traffic", "environment"):
-        other = of_drift({"hour": 0.01}, case=CASE._replace(**{field: "sha256:" + "8" * 64}))
-        assert asked(other).verdict == "review"
+    elsewhere = Subject(environment="staging", model="digits")
+    for case in (CASE._replace(traffic="sha256:" + "8" * 64), CASE._replace(subject=elsewhere)):
+        assert asked(of_drift({"hour": 0.01}, case=case)).verdict == "review"
 
 
 def test_where_nothing_is_recorded_nothing_is_measured_and_the_gate_says_why() -> None:
@@ -578,7 +602,7 @@ def test_where_nothing_is_recorded_nothing_is_measured_and_the_gate_says_why() -
 
 
 def test_a_model_that_records_nothing_is_not_asked() -> None:
-    quiet = CASE._replace(records=False, traffic=NO_TRAFFIC)
+    quiet = SILENT._replace(traffic=NO_TRAFFIC)
     policy = Policy(name="p", gates=(DRIFT,))
     assert judge(policy, {}, quiet, AT) == ()
     assert measurements(policy, quiet) == ()

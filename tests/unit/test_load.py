@@ -14,7 +14,7 @@ from reconciler import load as load_module
 from reconciler.adapters.folder_source import FolderSource, tree_id
 from reconciler.core.base import Subject, parse_duration
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import KINDS, Gate, Versus, When
+from reconciler.core.documents import KINDS, Declaration, Gate, Versus, When
 from reconciler.core.errors import Terminal
 from reconciler.core.policies import loosenings, merge_gates
 from reconciler.core.validation import PATTERN_HINTS
@@ -105,7 +105,7 @@ def test_each_shipped_policy_tightens_the_one_before(shipped: Path) -> None:
     for gate in ("accuracy", "auc", "r2"):
         drops = [policies[name][gate].versus.max_drop for name in ("dev", "staging", "production")]  # type: ignore[union-attr]
         assert drops == [0.1, 0.05, 0]
-    assert policies["production"]["drift"].when.recorded
+    assert policies["production"]["drift"].when.declares == ("monitoring.record",)
     assert policies["production"]["parity"] == policies["dev"]["parity"]
     assert policies["staging"]["not-worse"].on_no_champion == "baseline"
     assert policies["production"]["not-worse"].on_no_champion == "review"
@@ -119,7 +119,7 @@ def test_what_ships_asks_of_digits_what_it_promised(shipped: Path) -> None:
         name: {
             gate.name: round(model.baselines[gate.metric.partition(".")[2]] - gate.versus.max_drop, 9)
             for gate in policy.gates
-            if gate.when.meant("digits", model.task) and gate.versus and gate.versus.ref == "baseline"
+            if gate.when.meant("digits", model) and gate.versus and gate.versus.ref == "baseline"
         }
         for name, policy in state.policies.items()
     }
@@ -358,11 +358,20 @@ def test_a_gate_of_named_models_may_not_leave_one_out() -> None:
 
 
 def test_a_gate_of_all_models_may_not_leave_out_those_that_record_nothing() -> None:
-    every, some = (PARENT.model_copy(update={"when": When(recorded=recorded)}) for recorded in (False, True))
+    record: Declaration = "monitoring.record"
+    every, some = (PARENT.model_copy(update={"when": When(declares=names)}) for names in ((), (record,)))
     assert [found.what for found in loosenings(every, some)] == [
-        "leaves out models that record no requests, to which its parent applies"
+        "leaves out models without monitoring.record, to which its parent applies"
     ]
     assert list(loosenings(some, every)) == []
+
+
+def test_a_gate_of_every_version_may_not_leave_out_the_first() -> None:
+    every, later = (PARENT.model_copy(update={"when": When(champion=asked)}) for asked in (False, True))
+    assert [found.what for found in loosenings(every, later)] == [
+        "leaves out a first release, to which its parent applies"
+    ]
+    assert list(loosenings(later, every)) == []
 
 
 def test_before_a_champion_a_baseline_asks_more_than_a_threshold_alone() -> None:
