@@ -1,7 +1,7 @@
 """Real models with faults planted in them, measured by the shipped templates, judged by the shipped policies.
 
-A :class:`Workbench` is a GitOps repository as a folder, an MLflow on SQLite and an embedded engine. Nothing of it
-is a double: trainings and measurements are the submissions that the planner makes, run by the engine.
+A :class:`Workbench` is a GitOps repository as a folder, an MLflow on SQLite and an embedded engine. Nothing of
+it is a double: trainings and measurements are the submissions that the planner makes, run by the engine.
 """
 
 from __future__ import annotations
