@@ -985,6 +985,21 @@ CASES = [
         PRODUCTION_ALL,
     ),
     Case(
+        "a child policy that asks fewer candidates",
+        {
+            STRICT: Edit(
+                "    maxAge: 30d",
+                "    maxAge: 30d\n    when:\n      declares: [serving]\n      champion: true\n",
+            )
+        },
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:12: gate accuracy leaves out models without serving, to which its parent applies, and a policy may only tighten what it extends. hint: apply it there too",
+            f"{STRICT}:13: gate accuracy leaves out a first release, to which its parent applies, and a policy may only tighten what it extends. hint: apply it there too",
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
         "an unknown parent policy",
         {STRICT: Edit("extends: base", "extends: bass")},
         [
