@@ -112,6 +112,7 @@ check: setup  ## Format, lint, types, layers, workflows, and whether documents a
 	@$(BIN)/python -m workflows.templates --check
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/reconcile validate
+	@$(BIN)/reconcile policy test --coverage-min 100
 	@$(BIN)/zizmor --offline --quiet .github >/dev/null || $(BIN)/zizmor --offline .github
 	@if command -v go >/dev/null; then $(MAKE) --quiet $(BIN)/actionlint && $(BIN)/actionlint; \
 	elif test -n "$${CI-}"; then echo "actionlint needs Go to be built: https://go.dev/doc/install" >&2; exit 1; \

@@ -16,7 +16,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reconciler import __version__
-from reconciler.core.base import DNS_1123, NOT_YET, Md5, Subject
+from reconciler.core.base import DNS_1123, Md5, Subject
 from reconciler.core.desired import DesiredState, ModelSource, Template
 from reconciler.core.documents import KINDS, Model, Release, release_path
 from reconciler.core.evidence import EvidenceBundle
@@ -31,6 +31,7 @@ from reconciler.core.references import (
     exceptions_path,
     model_path,
     policy_path,
+    policy_test_path,
     resolve_policies,
 )
 from reconciler.core.strict_yaml import Parsed, Unreadable, read
@@ -59,6 +60,7 @@ def load(source: Source, revision: str) -> DesiredState:
         platform=documents.platform or Platform(kind="Platform"),
         environments={k: v for k, v in documents.environments.items() if (k, "") not in hidden},
         policies=policies,
+        policy_tests=commit.values("PolicyTest"),
         models={k: v for k, v in documents.models.items() if ("", k) not in hidden},
         releases=commit.values("Release"),
         bundles=commit.values("EvidenceBundle"),
@@ -172,8 +174,6 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
 }
 _RENDERED: Final = re.compile(r"^environments/(?P<environment>[^/]+)/rendered/(?P<model>[^/]+)/(?P<file>.+)$")
 _NO_MODEL: Final = re.compile(r"^environments/[^/]+/rendered/[^/]+$")
-_LATER: Final = re.compile(r"^policies/tests/.+\.ya?ml$")
-"""Files that the format names and this version refuses, as :data:`reconciler.core.base.Later` does fields."""
 _STRAY: Final = re.compile(r"^(?:environments/.+|policies/.+|models/[^/]+|models/(?:.+/)?model)\.ya?ml$")
 
 _CACHE_SIZE: Final = 100_000
@@ -267,6 +267,7 @@ class _Commit:
             platform=self.platform if PLATFORM in self._files else Platform(kind="Platform"),
             environments=self.values("Environment"),
             policies=self.values("GatePolicy"),
+            tests=self.values("PolicyTest"),
             models={name: self._with_source(name, model) for name, model in self.values("Model").items()},
             templates=self.values("WorkflowTemplate"),
             releases=self.values("Release"),
@@ -306,8 +307,6 @@ class _Commit:
             elif _NO_MODEL.match(path):
                 what, hint = "is no model's manifest", "delete it; manifests are in rendered/MODEL/"
                 yield _problem(path, Complaint(0, what, hint))
-            elif _LATER.match(path):
-                yield _problem(path, Complaint(0, NOT_YET, "remove it"))
             elif path not in self._read and _STRAY.match(path) and not _RENDERED.match(path):
                 yield _problem(path, Complaint(0, "is not read", _where_it_belongs(path)), "warning")
         used = {
@@ -357,7 +356,7 @@ def _where_it_belongs(path: str) -> str:
     folder, *between, file = path.split("/")
     stem = file.rpartition(".")[0]
     if folder == "policies":
-        return f"a policy is {policy_path(stem)}"
+        return f"a policy is {policy_path(stem)}, and a test of one {policy_test_path(stem)}"
     if folder == "models":
         return f"a model is {model_path(between[0] if between else stem)}"
     if not between:

@@ -27,6 +27,7 @@ from reconciler.cli.local import local
 from reconciler.cli.logs import logs
 from reconciler.cli.new_environment import new_environment
 from reconciler.cli.new_model import new_model
+from reconciler.cli.policy import policy
 from reconciler.cli.pr import pr
 from reconciler.cli.promote import promote
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
@@ -92,6 +93,7 @@ for exception in (hold, unhold, waive):
 for pin in (promote, adopt):
     app.command()(pin)
 app.add_typer(pr)
+app.add_typer(policy)
 app.add_typer(local)
 
 

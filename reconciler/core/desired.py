@@ -10,7 +10,7 @@ from pydantic import Field
 
 from reconciler.core.base import Frozen, Subject
 from reconciler.core.digests import digest_of, training_key
-from reconciler.core.documents import Environment, Exceptions, Gate, Model, Release
+from reconciler.core.documents import Environment, Exceptions, Gate, Model, PolicyTest, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.platform import Platform
 from reconciler.core.problems import Problem
@@ -56,6 +56,7 @@ class DesiredState(Frozen):
     platform: Platform
     environments: dict[str, Environment] = Field(default_factory=dict)
     policies: dict[str, Policy] = Field(default_factory=dict)
+    policy_tests: dict[str, PolicyTest] = Field(default_factory=dict)
     models: dict[str, ModelSource] = Field(default_factory=dict)
     releases: dict[str, Release] = Field(default_factory=dict, description="By ENV/MODEL.")
     bundles: dict[str, EvidenceBundle] = Field(default_factory=dict, description="By ENV/MODEL.")

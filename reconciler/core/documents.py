@@ -692,6 +692,100 @@ class GatePolicy(Document):
         return self
 
 
+# --- PolicyTest -------------------------------------------------------------------------------------------
+
+
+class Difference(Frozen):
+    """Candidate minus champion on the same rows, with its interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Numbers(Frozen):
+    """What evidence says of one metric, on all rows or on those of a slice."""
+
+    value: float | None = Field(default=None, description="Nothing: there was nothing to measure.")
+    n: Annotated[int, Field(ge=0)] | None = Field(default=None, description="By default the measurement's.")
+    low: float | None = None
+    high: float | None = None
+    champion: float | None = None
+    difference: Difference | None = None
+
+
+class MetricNumbers(Numbers):
+    slices: dict[str, dict[str, Numbers]] = Field(
+        default_factory=dict, description="Slice column -> value of that column -> numbers."
+    )
+
+
+class MeasurementNumbers(Frozen):
+    """The evidence of one measurement."""
+
+    n: Annotated[int, Field(ge=0)] | None = None
+    age: Duration | None = Field(default=None, description="By default an hour.")
+    metrics: dict[str, MetricNumbers | None] = Field(
+        default_factory=dict, description="In a case, null takes away what the test says."
+    )
+
+
+class Facts(Frozen):
+    """What gates ask of a Model document."""
+
+    name: Name | None = Field(default=None, description="For gates whose `when` names models.")
+    task: Task | None = None
+    baselines: dict[str, float | None] | None = Field(
+        default=None, description="In a case, null takes away what the test says."
+    )
+    declares: tuple[Declaration, ...] | None = Field(default=None, description="By default nothing.")
+
+
+Expected = Literal["pass", "review", "block", "not-asked"]
+
+
+class PolicyCase(Frozen):
+    """One candidate. What is said here goes over what the test says, field by field; what is not stays."""
+
+    name: str
+    model: Facts = Facts()
+    change: Literal["version", "serving"] = "version"
+    champion: bool = Field(default=True, description="Whether a release was verified before.")
+    traffic: bool = Field(default=True, description="Whether the champion's release records its requests.")
+    measured: bool = Field(default=True, description="False: there is no evidence at all.")
+    evidence: dict[Name, MeasurementNumbers | None] = Field(
+        default_factory=dict, description="Measurement -> its numbers; null: it was not made."
+    )
+    waived: tuple[Name, ...] = Field(default=(), description="Gates that are waived for this candidate.")
+    expect: dict[Name, Expected] = Field(default_factory=dict, description="Gate -> its answer.")
+    others: Expected | None = Field(
+        default=None, description="The answer of all gates that are asked and not in `expect`."
+    )
+    verdict: Literal["pass", "review", "block"] | None = Field(
+        default=None, description="The answer of all gates together."
+    )
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        if not self.expect and self.others is None and self.verdict is None:
+            raise ValueError("expects nothing: give expect, others or verdict")
+        return self
+
+
+class PolicyTest(Document):
+    """A table of candidates and of what policies must say of them: `reconcile policy test`."""
+
+    kind: Literal["PolicyTest"]
+    policies: Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="Each case is put to each of them; `expect` to those that have the gate."
+    )
+    model: Facts = Facts()
+    evidence: dict[Name, MeasurementNumbers] = Field(
+        default_factory=dict, description="Measurement -> the numbers that every case begins with."
+    )
+    cases: tuple[PolicyCase, ...]
+
+
 # --- the list ---------------------------------------------------------------------------------------------
 
 
@@ -724,6 +818,9 @@ KINDS: dict[str, Kind] = {
     "Model": Kind(Model, re.compile(rf"^models/(?P<model>{_N})/model\.yaml$"), "models/digits/model.yaml"),
     "GatePolicy": Kind(
         GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"
+    ),
+    "PolicyTest": Kind(
+        PolicyTest, re.compile(rf"^policies/tests/(?P<test>{_N})\.yaml$"), "policies/tests/production.yaml"
     ),
 }
 

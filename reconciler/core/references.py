@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.core.approvals import missing
 from reconciler.core.desired import ModelSource, Policy, Template
-from reconciler.core.documents import Environment, Gate, GatePolicy, Model, release_path
+from reconciler.core.documents import Environment, Gate, GatePolicy, Model, PolicyTest, release_path
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.platform import ClusterKubernetes, Platform
 from reconciler.core.policies import loosenings, merge_gates
@@ -43,6 +43,7 @@ class Documents(NamedTuple):
     platform: Platform | None
     environments: Mapping[str, Environment]
     policies: Mapping[str, GatePolicy]
+    tests: Mapping[str, PolicyTest]
     models: Mapping[str, ModelSource]
     templates: Mapping[str, Template]
     releases: Collection[str]
@@ -61,6 +62,10 @@ def model_path(name: str) -> str:
 
 def policy_path(name: str) -> str:
     return f"policies/{name}.yaml"
+
+
+def policy_test_path(name: str) -> str:
+    return f"policies/tests/{name}.yaml"
 
 
 def exceptions_path(environment: str, model: str) -> str:
@@ -129,12 +134,40 @@ def _policy(documents: Documents, lineage: list[str]) -> Iterator[Finding]:
                 yield Finding(path, ("gates", index, "when", "models"), what, hint)
 
 
+def _tests(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Finding]:
+    """Policies and gates that a test names and that are nowhere, so that nothing would be tested."""
+    for name, test in documents.tests.items():
+        path = policy_test_path(name)
+        named = [policies[each] for each in test.policies if each in policies]
+        for index, each in enumerate(test.policies):
+            if each not in documents.named["GatePolicy"]:
+                hint = nearest(each, policies, if_none="there is no policy")
+                yield Finding(path, ("policies", index), f"tests the unknown policy {each}", hint)
+        if len(named) < len(test.policies):
+            continue  # the gates of a policy that cannot be read are not known
+        gates = {gate.name for policy in named for gate in policy.gates}
+        for index, case in enumerate(test.cases):
+            named_there = [(("expect", gate), gate) for gate in case.expect]
+            named_there += [(("waived", str(n)), gate) for n, gate in enumerate(case.waived)]
+            for field, gate in named_there:
+                if gate not in gates:
+                    what = f"names the gate {gate}, which is in none of {', '.join(test.policies)}"
+                    yield Finding(path, ("cases", index, *field), what, nearest(gate, gates))
+        measured: list[tuple[Path, Collection[str]]] = [(("evidence",), test.evidence)]
+        measured += [(("cases", index, "evidence"), case.evidence) for index, case in enumerate(test.cases)]
+        for place, names in measured:
+            for measurement in sorted(set(names) - CATALOGUE.keys()):
+                what = f"has numbers of {measurement}, and there is no such measurement"
+                yield Finding(path, (*place, measurement), what, nearest(measurement, CATALOGUE))
+
+
 # --- everything else --------------------------------------------------------------------------------------
 
 
 def check(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Finding]:
     """Everything wrong between the documents, given the policies that :func:`resolve_policies` found usable."""
     yield from _environments(documents, policies)
+    yield from _tests(documents, policies)
     yield from _models(documents)
     yield from _baselines(documents, policies)
     yield from _pins(documents)

@@ -26,6 +26,7 @@ DIGITS = "models/digits/model.yaml"
 SPAM = "models/spam/model.yaml"
 BASE = "policies/base.yaml"
 STRICT = "policies/strict.yaml"
+TEST = "policies/tests/strict.yaml"
 TRAIN = "workflows/rendered/train-v1.yaml"
 EVALUATE = "workflows/rendered/measure-evaluate-v1.yaml"
 RELEASE = "environments/staging/releases/digits.yaml"
@@ -448,9 +449,45 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
-        "a file for later",
-        {"policies/tests/strict.yaml": "anything: ["},
-        [f"policies/tests/strict.yaml: {LATER}"],
+        "a test of a policy that is no YAML",
+        {TEST: "anything: ["},
+        [
+            f"{TEST}:1: is not valid YAML: did not find expected node content, while parsing a flow node. hint: check indentation, quotes, colons and brackets there and just above"
+        ],
+        set(),
+    ),
+    Case(
+        "a test of no policy, no gate and no measurement",
+        {
+            TEST: f"{HEADER}PolicyTest\npolicies: [base, strct]\ncases: []\n",
+            "policies/tests/names.yaml": f"{HEADER}PolicyTest\npolicies: [base]\nevidence: {{evaluat: {{n: 1}}}}\n"
+            "cases:\n  - name: one\n    waived: [acuracy]\n    expect:\n      accuracies: pass\n",
+        },
+        [
+            "policies/tests/names.yaml:4: has numbers of evaluat, and there is no such measurement. hint: did you mean evaluate?",
+            "policies/tests/names.yaml:7: names the gate acuracy, which is in none of base. hint: did you mean accuracy?",
+            "policies/tests/names.yaml:9: names the gate accuracies, which is in none of base. hint: did you mean accuracy?",
+            f"{TEST}:3: tests the unknown policy strct. hint: did you mean strict?",
+        ],
+        set(),
+    ),
+    Case(
+        "a case that expects nothing, and an answer that no gate gives",
+        {
+            TEST: f"{HEADER}PolicyTest\npolicies: [base]\ncases:\n  - name: one\n  - name: two\n    others: passes\n"
+        },
+        [
+            f"{TEST}:5: cases[0] expects nothing: give expect, others or verdict",
+            f"{TEST}:7: cases[1].others must be one of pass, review, block, not-asked, not 'passes'. hint: did you mean pass?",
+        ],
+        set(),
+    ),
+    Case(
+        "a test in a folder of its own",
+        {"policies/tests/more/base.yaml": "anything: 1"},
+        [
+            "policies/tests/more/base.yaml: is not read. hint: a policy is policies/base.yaml, and a test of one policies/tests/base.yaml"
+        ],
         set(),
     ),
     Case(
@@ -944,6 +981,21 @@ CASES = [
         [
             f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
             f"{STRICT}:8: gate accuracy asks >= 0.7 where its parent asks >= 0.8, and a policy may only tighten what it extends. hint: ask at least >= 0.8",
+        ],
+        PRODUCTION_ALL,
+    ),
+    Case(
+        "a child policy that asks fewer candidates",
+        {
+            STRICT: Edit(
+                "    maxAge: 30d",
+                "    maxAge: 30d\n    when:\n      declares: [serving]\n      champion: true\n",
+            )
+        },
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STRICT}:12: gate accuracy leaves out models without serving, to which its parent applies, and a policy may only tighten what it extends. hint: apply it there too",
+            f"{STRICT}:13: gate accuracy leaves out a first release, to which its parent applies, and a policy may only tighten what it extends. hint: apply it there too",
         ],
         PRODUCTION_ALL,
     ),

@@ -174,6 +174,7 @@ def test_a_pool_that_is_not_there(compute: dict[str, Any], what: str, hint: str)
         platform=BASE.platform.model_copy(update={"engine": ENGINE}),
         environments=BASE.environments,
         policies={},
+        tests={},
         models={"digits": source.model_copy(update={"model": model})},
         templates=BASE.templates,
         releases=(),
