@@ -8,11 +8,12 @@ from functools import partial
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
 from reconciler.core.digests import sha256
-from reconciler.core.documents import Release, release_path, rendered_folder
+from reconciler.core.documents import release_path, rendered_folder
 from reconciler.core.errors import Terminal, TrueupError
 from reconciler.core.evidence import Evidence, parse_evidence
 from reconciler.core.observed import Edit, Gap, Mark, Observed, PinHistory, Proposal, PullRequest, Swept
-from reconciler.load import load, release_at
+from reconciler.load import load
+from reconciler.past import pins
 from reconciler.planning.in_motion import details
 from reconciler.planning.view import View
 from reconciler.ports import Readers, RegistryReader, Source
@@ -28,7 +29,7 @@ def look(
     """The sweep with the details of the moving subjects. One subject's failure is that subject's Gap."""
     view = View(desired, Observed(swept=swept))
     marks: list[tuple[str, Mark]] = []
-    pins: dict[str, PinHistory] = {}
+    histories: dict[str, PinHistory] = {}
     edits: dict[str, Edit] = {}
     proposals: dict[int, Proposal] = {}
     complete: dict[int, PullRequest] = {}
@@ -44,7 +45,7 @@ def look(
             if wanted.edited:
                 edits |= _edit(readers.source, subject)
             if wanted.history:
-                pins[str(subject)] = _history(readers.source, subject, desired)
+                histories[str(subject)] = _history(readers.source, subject, desired)
         except TrueupError as error:
             gaps[str(subject)] = Gap(source=f"repository or forge, about {subject}", error=str(error))
         for branch in wanted.branches:
@@ -59,7 +60,7 @@ def look(
         moving=moving,
         evidence=evidence,
         evidence_gaps=evidence_gaps,
-        pins=pins,
+        pins=histories,
         edits=edits,
         pulls=complete,
         proposals=proposals,
@@ -103,32 +104,13 @@ def _edit(source: Source, subject: Subject) -> dict[str, Edit]:
 
 def _history(source: Source, subject: Subject, desired: DesiredState) -> PinHistory:
     """The commit that brought the pin as it is now, what was before it, and the earlier pins."""
-    key, path = str(subject), release_path(subject.environment, subject.model)
-    current = desired.releases[key].digest
-    found = [(commit, release_at(source, commit.oid, subject)) for commit in source.log(path)[: PAST + 1]]
-    # A Release that could not be read was nobody's pin; what it was mended to is still the pin before it.
-    told = [(c, release) for c, release in found if release is not None or path not in source.files(c.oid)]
-    releases = [release for _, release in told]
-    length = next(
-        (i for i, release in enumerate(releases) if release is None or release.digest != current), len(releases)
-    )
-    if length == 0:
+    current = desired.releases[str(subject)].digest
+    newest = next(pins(source, subject, PAST + 1), None)
+    introduced = newest.introduced.releases.get(str(subject)) if newest and newest.introduced else None
+    if newest is None or introduced is None or introduced.digest != current:
         raise Terminal(
             "main's history does not show the commit of this pin",
-            where=path,
+            where=release_path(subject.environment, subject.model),
             hint="fetch again; a rewritten history cannot be judged",
         )
-    brought = told[length - 1][0]
-    introduced = load(source, brought.oid)
-    before = load(source, brought.parent) if brought.parent else _without(introduced, key)
-    past: list[Release] = [release for release in releases[length:] if release is not None]
-    return PinHistory(commit=brought.oid, at=brought.at, before=before, introduced=introduced, past=tuple(past))
-
-
-def _without(state: DesiredState, key: str) -> DesiredState:
-    """The state before a repository's first commit: the same, without this pin."""
-    tables = {
-        name: {k: v for k, v in getattr(state, name).items() if k != key}
-        for name in ("releases", "bundles", "rendered")
-    }
-    return state.model_copy(update=tables)
+    return newest

@@ -59,7 +59,7 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
     repository, origin = session.repository, session.source
     tip = origin.head()
     base_commit = origin.resolve(base) if base else tip
-    head_source, head_commit = _head(repository, origin, head)
+    head_source, head_commit = found_here(repository, origin, head)
     if repository.is_behind(base_commit, head_commit):
         raise Terminal(
             f"{head} does not contain origin's {base or 'main'}, so more differs than what it changes",
@@ -72,7 +72,7 @@ def judged(session: Session, base: str, head: str) -> tuple[Verdict, ...]:
     return judge(before, after, observed.model_copy(update={"evidence": evidence}))
 
 
-def _head(repository: Repository, origin: Source, revision: str) -> tuple[Source, str]:
+def found_here(repository: Repository, origin: Source, revision: str) -> tuple[Source, str]:
     """By this clone's names first, HEAD among them, and read from origin where it was pushed."""
     from reconciler.bootstrap.sources import clone_source
     from reconciler.core.errors import Terminal

@@ -41,7 +41,7 @@ def comment(
     session = Session.of(context)
     with console.working("fetching, and asking the registry"):
         said = (
-            markdown.plan(planned(session))
+            markdown.plan(planned(session)) + changed_policies(session)
             if about is About.plan
             else verdicts.as_markdown(judged(session, "", "HEAD"))
         )
@@ -60,3 +60,12 @@ def planned(session: Session) -> Plan:
 
     readers = session.readers._replace(source=clone_source(session.repository))
     return plan_once(readers, now()).plan
+
+
+def changed_policies(session: Session) -> str:
+    """What policies that are changed here would have said of past candidates; nothing where none is changed."""
+    from reconciler.cli.policy import simulated
+    from reconciler.report import simulation
+
+    told = simulated(session)
+    return "\n" + simulation.as_markdown(told) if any(asked.differs for asked in told.asked) else ""

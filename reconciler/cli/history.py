@@ -40,13 +40,13 @@ def history(
     from reconciler.report import json
 
     subject = subject_of(pair)
-    instant = _instant(at) if at else None
+    instant = instant_of(at) if at else None
     session = Session.of(context)
     with console.working("reading the history of main"):
         readers = session.readers
         past = tuple(changes(session.source, subject, console.note))
         if not past:
-            _check_known(session.main, subject)
+            check_known(session.main, subject)
         sweeps = {name: reader.sweep() for name, reader in readers.registries.items()}
         entries = report.entries(
             past,
@@ -66,7 +66,7 @@ def history(
         console.show(report.details(entry, subject, instant))
 
 
-def _check_known(main: DesiredState, subject: Subject) -> None:
+def check_known(main: DesiredState, subject: Subject) -> None:
     """What never had a release may yet get one; what main does not name at all is a slip of the finger."""
     from reconciler.core.errors import Terminal
 
@@ -107,7 +107,7 @@ def changes(source: Source, subject: Subject, note: Callable[[str], None]) -> It
         yield Change(commit.oid, commit.at, commit.author, release, bundle)
 
 
-def _instant(text: str) -> datetime:
+def instant_of(text: str) -> datetime:
     from reconciler.core.errors import Terminal
 
     hint = "write it as in 2026-03-01T12:00:00Z"

@@ -1,7 +1,8 @@
 """The entry point of `reconcile`: which commands there are, and how each of them may end.
 
 Each command is a file beside this one that imports what it needs when it runs, so that ``--help`` stays quick.
-Exit codes: 0 done, 1 an error, 2 changes (only from ``--detailed-exitcode``), 130 interrupted.
+Exit codes: 0 done, 1 an error, 2 changes (``--detailed-exitcode``) or what cannot be told (``verify``), 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from reconciler.cli.rollback import rollback
 from reconciler.cli.schema import schema
 from reconciler.cli.status import LOOK_INTERVAL, status
 from reconciler.cli.validate import validate
+from reconciler.cli.verify import verify
 from reconciler.cli.version import version
 from reconciler.cli.waive import waive
 from reconciler.cli.web import web
@@ -75,6 +77,7 @@ for command in (
     status,
     explain,
     history,
+    verify,
     validate,
     render,
     admit,

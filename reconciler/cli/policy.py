@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import console
-from reconciler.cli.options import Format, Output
+from reconciler.cli.options import Format, Output, VerdictFormat, VerdictOutput
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
     from reconciler.core.policy_tests import Rehearsed
+    from reconciler.core.simulation import Simulation
     from reconciler.ports import Source
 
-policy = typer.Typer(name="policy", rich_markup_mode=None, help="Policies: test a change of one.")
+policy = typer.Typer(
+    name="policy", rich_markup_mode=None, help="Policies: test a change, see what it would have done."
+)
 
 
 @policy.callback(invoke_without_command=True)
 def _group(context: typer.Context) -> None:
-    """Policies: test a change of one."""
+    """Policies: test a change, see what it would have done."""
     if context.invoked_subcommand is None:
         console.write(f"{context.get_help()}\n")
 
@@ -104,3 +107,65 @@ def _with_lines(done: Rehearsed, source: Source) -> Rehearsed:
         for answer in done.answers
     )
     return done.model_copy(update={"answers": answers})
+
+
+@policy.command()
+def simulate(
+    context: typer.Context,
+    against: Annotated[
+        str, typer.Option("--against", metavar="REV", help="The old side; main as it is now by default.")
+    ] = "",
+    environment: Annotated[
+        str, typer.Option("--environment", metavar="ENV", show_default=False, help="This environment only.")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="How many of a model's newest versions are looked at.")
+    ] = 200,
+    output: VerdictOutput = VerdictFormat.text,
+) -> None:
+    """Judge every past candidate again by the policies of the working tree.
+
+    Beside it, by those of --against: what would have been blocked or let through. The numbers, the champion,
+    the waivers and the instant are those of then. Nothing is measured, and nothing written.
+    """
+    from reconciler.core.errors import Terminal
+    from reconciler.report import json
+    from reconciler.report import simulation as report
+
+    session = Session.of(context)
+    with console.working("reading what was, and asking the registry"):
+        told = simulated(session, against, environment, limit)
+    if environment and not told.asked and environment not in session.main.environments:
+        raise Terminal(
+            f"there is no environment {environment}", hint="reconcile policy simulate names them all"
+        )
+    match output:
+        case VerdictFormat.json:
+            console.write(json.dump(told.model_dump(mode="json", by_alias=True)))
+        case VerdictFormat.markdown:
+            console.write(report.as_markdown(told))
+        case VerdictFormat.text:
+            console.show(report.blocks(told))
+
+
+def simulated(session: Session, against: str = "", environment: str = "", limit: int = 200) -> Simulation:
+    """The policies of the working tree are the new side; the old one is ``against``, or main's tip."""
+    from reconciler.bootstrap.registries import connect_registries
+    from reconciler.bootstrap.sources import folder_source
+    from reconciler.cli.admit import found_here
+    from reconciler.load import load
+    from reconciler.replay import simulate as judged_again
+
+    origin = session.source
+    tip = origin.head()
+    source, commit = found_here(session.repository, origin, against) if against else (origin, tip)
+    folder = folder_source(session.repository)
+    return judged_again(
+        origin,
+        connect_registries(session.repository, session.platform),
+        (f"{against or 'main'} at {commit[:7]}", load(source, commit)),
+        ("the working tree", load(folder, folder.head())),
+        main=session.main,
+        environment=environment,
+        limit=limit,
+    )

@@ -37,10 +37,13 @@ TAG_SEARCH = "trueup.search"
 """JSON: ``trial``, of how many ``trials``, the ``metric`` and its ``value``, and the ``hyperparameters``."""
 
 
+_EVIDENCE = "trueup.evidence."
+
+
 def evidence_tag(measurement: str, key: str, number: int = 1) -> str:
     """The tag of a key's first, second, ... mark: a later one does not replace what was judged before."""
     again = f".{number}" if number > 1 else ""
-    return f"trueup.evidence.{measurement}.{key}{again}"
+    return f"{_EVIDENCE}{measurement}.{key}{again}"
 
 
 def verified_tag(environment: str) -> str:
@@ -135,6 +138,12 @@ class ModelVersion(Frozen):
     def mark(self, measurement: str, key: str) -> Mark | None:
         """The newest mark of a key: the one that is judged."""
         return next(iter(self.marks(measurement, key)), None)
+
+    def evidence_marks(self) -> tuple[Mark, ...]:
+        """The newest mark of every key of every measurement, by the tags' names."""
+        keys = sorted({tuple(name.split(".")[2:4]) for name in self.tags if name.startswith(_EVIDENCE)})
+        found = (self.mark(*key) for key in keys if len(key) == 2)
+        return tuple(mark for mark in found if mark is not None)
 
     def verified(self, environment: str) -> VerifiedMark | None:
         """The mark that a release of this version was verified there."""
