@@ -104,7 +104,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "registered_name": ("other", ""),
     "data.train.pointer": ("data/other.csv.dvc", ""),  # its md5 counts, not where it is
     "data.evaluation.pointer": ("data/other.csv.dvc", ""),
-    "data.evaluation.target": ("other", "evaluate parity"),
+    "data.evaluation.target": ("other", "evaluate parity behaviour"),
     "data.evaluation.slices": (("ink",), "evaluate"),
     "data.evaluation.contract": (None, ""),
     "training.workflow": ("measure-evaluate-v1", "training"),
@@ -124,7 +124,8 @@ SOURCE_FIELDS: dict[str, tuple[Any, str]] = {
     "model": (SOURCE.model, ""),
     "source_tree": ("f" * 40, "training"),
     "train_md5": ("f" * 32, "training"),
-    "evaluation_md5": ("f" * 32, "evaluate parity"),
+    "evaluation_md5": ("f" * 32, "evaluate parity behaviour"),
+    "behaviour": ("f" * 40, "behaviour"),
 }
 
 
