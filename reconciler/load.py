@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from reconciler import __version__
 from reconciler.core.base import DNS_1123, Md5, Subject
 from reconciler.core.desired import DesiredState, ModelSource, Template
+from reconciler.core.digests import digest_of
 from reconciler.core.documents import KINDS, Model, Release, release_path
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.lint import RECIPE, lint_template, unpinned_images
@@ -174,7 +175,9 @@ _MEANINGS: Final[dict[str, _Meaning]] = {
 }
 _RENDERED: Final = re.compile(r"^environments/(?P<environment>[^/]+)/rendered/(?P<model>[^/]+)/(?P<file>.+)$")
 _NO_MODEL: Final = re.compile(r"^environments/[^/]+/rendered/[^/]+$")
-_STRAY: Final = re.compile(r"^(?:environments/.+|policies/.+|models/[^/]+|models/(?:.+/)?model)\.ya?ml$")
+_STRAY: Final = re.compile(
+    r"^(?:environments/.+|policies/.+|models/[^/]+|models/(?:.+/)?(?:model|behaviou?r))\.ya?ml$"
+)
 
 _CACHE_SIZE: Final = 100_000
 _cache: OrderedDict[tuple[str, str], _Read] = OrderedDict()
@@ -287,7 +290,16 @@ class _Commit:
             source_tree=self._source.tree(self._revision, f"models/{name}/src") if trains else "",
             train_md5=md5(model.data.train.pointer) if model.data.train else "",
             evaluation_md5=md5(model.data.evaluation.pointer),
+            behaviour=self._behaviour(name),
         )
+
+    def _behaviour(self, name: str) -> str:
+        """One digest over a model's tests of behaviour: its document and its folder; empty without either."""
+        folder, path = f"models/{name}/behaviour", f"models/{name}/behaviour.yaml"
+        ids = {"behaviour": self._source.tree(self._revision, folder)}
+        if path in self._files:
+            ids["behaviour.yaml"] = self._files[path].oid
+        return digest_of("behaviour", files=ids) if any(ids.values()) else ""
 
     def rendered(self) -> dict[str, dict[str, str]]:
         folders: dict[str, dict[str, str]] = {}
@@ -358,6 +370,8 @@ def _where_it_belongs(path: str) -> str:
     if folder == "policies":
         return f"a policy is {policy_path(stem)}, and a test of one {policy_test_path(stem)}"
     if folder == "models":
+        if between and stem.startswith("behavio"):
+            return f"tests of behaviour are models/{between[0]}/behaviour.yaml"
         return f"a model is {model_path(between[0] if between else stem)}"
     if not between:
         return f"an environment is {environment_path(stem)}, and the platform {PLATFORM}"

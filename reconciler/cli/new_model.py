@@ -275,11 +275,13 @@ def _hopeless(name: str, rows: _Rows, state: DesiredState) -> dict[tuple[str, st
     found: dict[tuple[str, str], list[str]] = {}
     if name not in state.models:
         return found
-    model = state.models[name].model
+    source = state.models[name]
+    model = source.model
     for environment in model.environments:
         policy = state.policies.get(state.environments[environment].policy)
         for gate in policy.gates if policy else ():
-            if gate.when.meant(name, model) and "monitoring.record" not in gate.when.declares:
+            meant = gate.when.meant(name, model.task, source.declared)
+            if meant and "monitoring.record" not in gate.when.declares:
                 for why in _cannot_pass(gate, rows, model.data.evaluation.slices):
                     found.setdefault((environment, why), []).append(gate.name)
     return found

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from reconciler.core.base import Frozen, Subject
 from reconciler.core.digests import digest_of, training_key
-from reconciler.core.documents import Environment, Exceptions, Gate, Model, PolicyTest, Release
+from reconciler.core.documents import Declaration, Environment, Exceptions, Gate, Model, PolicyTest, Release
 from reconciler.core.evidence import EvidenceBundle
 from reconciler.core.platform import Platform
 from reconciler.core.problems import Problem
@@ -47,6 +47,14 @@ class ModelSource(Frozen):
     source_tree: str = Field(default="", description="Git tree id of models/MODEL/src.")
     train_md5: str = Field(default="", description="md5 in the DVC pointer data.train; empty if external.")
     evaluation_md5: str = ""
+    behaviour: str = Field(
+        default="", description="Digest of behaviour.yaml and the files of behaviour/; empty if there are none."
+    )
+
+    @property
+    def declared(self) -> frozenset[Declaration]:
+        """What a gate's ``when.declares`` may name, of the document and of the files beside it."""
+        return self.model.declared | (frozenset({"behaviour"}) if self.behaviour else frozenset())
 
 
 class DesiredState(Frozen):

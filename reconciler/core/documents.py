@@ -27,6 +27,7 @@ from reconciler.core.base import (
     VersionNumber,
     parse_duration,
 )
+from reconciler.core.behaviour import Behaviour
 from reconciler.core.digests import digest_of
 from reconciler.core.platform import Platform
 from reconciler.core.search import Scalar, Search
@@ -265,8 +266,9 @@ class Environment(Document):
 
 # --- Model ------------------------------------------------------------------------------------------------
 
-Declaration = Literal["monitoring.record", "serving"]
-"""What a model may or may not have, and a gate may be asked for only where it has: paths of its document."""
+Declaration = Literal["behaviour", "monitoring.record", "serving"]
+"""What a model may or may not have, and a gate may be asked for only where it has: paths of its document, and
+`behaviour`, the tests beside it."""
 
 Task = Literal["classification", "binary-classification", "regression"]
 """What is predicted, and so which metrics an evaluation has. Two classes are also measured by their ranking."""
@@ -624,18 +626,19 @@ class When(Frozen):
         default=(), description="`version`: another model; `serving`: the same model, served differently."
     )
     declares: tuple[Declaration, ...] = Field(
-        default=(), description="Only models that declare all of these: fields of the Model document."
+        default=(),
+        description="Only models that declare all of these, in their document or by files beside it.",
     )
     champion: bool = Field(
         default=False, description="Only where a release was verified before: with nothing, nothing compares."
     )
 
-    def meant(self, name: str, model: Model) -> bool:
+    def meant(self, name: str, task: Task, declared: frozenset[Declaration]) -> bool:
         """Whether candidates of this model are asked at all, whatever changes."""
         return (
             (not self.models or name in self.models)
-            and (not self.tasks or model.task in self.tasks)
-            and model.declared.issuperset(self.declares)
+            and (not self.tasks or task in self.tasks)
+            and declared.issuperset(self.declares)
         )
 
 
@@ -816,6 +819,9 @@ KINDS: dict[str, Kind] = {
         "environments/staging/exceptions/digits.yaml",
     ),
     "Model": Kind(Model, re.compile(rf"^models/(?P<model>{_N})/model\.yaml$"), "models/digits/model.yaml"),
+    "Behaviour": Kind(
+        Behaviour, re.compile(rf"^models/(?P<model>{_N})/behaviour\.yaml$"), "models/digits/behaviour.yaml"
+    ),
     "GatePolicy": Kind(
         GatePolicy, re.compile(rf"^policies/(?P<policy>{_N})\.yaml$"), "policies/production.yaml"
     ),

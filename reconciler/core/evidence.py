@@ -143,6 +143,8 @@ CATALOGUE: dict[str, Measurement] = {
     ),
     # the same raw rows through the real server: do they give the predictions that were evaluated?
     "parity": Measurement("measure-parity-v1", "1", ("candidate", "data", "target", "server")),
+    # how many cases of the model's own tests of behaviour it passes
+    "behaviour": Measurement("measure-behaviour-v1", "1", ("candidate", "data", "target", "behaviour")),
     # the candidate's training rows against the requests that the environment's present release recorded
     "drift": Measurement("measure-drift-v1", "1", ("candidate", "traffic", "environment")),
 }

@@ -389,7 +389,8 @@ def _baselines(documents: Documents, policies: Mapping[str, Policy]) -> Iterator
         for policy in dict.fromkeys(environment.policy for environment in environments):
             for gate in policies[policy].gates if policy in policies else ():
                 metric = gate.metric.partition(".")[2]
-                if metric in told or not gate.needs_baseline or not gate.when.meant(name, model):
+                meant = gate.when.meant(name, model.task, source.declared)
+                if metric in told or not gate.needs_baseline or not meant:
                     continue
                 told.add(metric)
                 what = f"has no baseline for {metric}, and gate {gate.name} of policy {policy} compares with it"

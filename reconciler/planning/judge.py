@@ -59,6 +59,7 @@ class Case(NamedTuple):
         """Exactly the inputs that the catalogue declares for this measurement."""
         evaluation = self.model.data.evaluation
         known: dict[str, str | tuple[str, ...]] = {
+            "behaviour": self.source.behaviour,
             "candidate": self.candidate,
             "champion": self.champion,
             "data": self.source.evaluation_md5,
@@ -78,7 +79,7 @@ class Case(NamedTuple):
         """Whether a gate applies to this candidate at all."""
         when = gate.when
         return (
-            when.meant(self.subject.model, self.model)
+            when.meant(self.subject.model, self.model.task, self.source.declared)
             and (not when.changes or self.change in when.changes)
             and (not when.champion or self.champion != NO_CHAMPION)
         )

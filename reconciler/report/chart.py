@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.core.desired import DesiredState
-from reconciler.core.documents import Gate, Model
+from reconciler.core.desired import DesiredState, ModelSource
+from reconciler.core.documents import Gate
 from reconciler.core.evidence import Evidence
 
 WIDTH, HEIGHT = 640, 200
@@ -97,7 +97,7 @@ def _chart(
             continue
         pinned = tuple(e for e in gates if _pins(desired, e, model, version))
         points.append(Point(version, estimate.value, estimate.low, estimate.high, estimate.n, pinned))
-    source = desired.models[model].model
+    source = desired.models[model]
     thresholds: dict[tuple[float, str], list[str]] = {}
     for environment, asked in gates.items():
         for gate in asked:
@@ -108,12 +108,12 @@ def _chart(
     return Chart(metric, tuple(points), tuple(lines))
 
 
-def _lines(gate: Gate, name: str, model: Model) -> Iterator[tuple[float, str]]:
-    if not gate.when.meant(name, model):
+def _lines(gate: Gate, name: str, source: ModelSource) -> Iterator[tuple[float, str]]:
+    if not gate.when.meant(name, source.model.task, source.declared):
         return
     if gate.threshold is not None and gate.op is not None:
         yield gate.threshold, gate.op
-    baseline = model.baselines.get(gate.metric.partition(".")[2])
+    baseline = source.model.baselines.get(gate.metric.partition(".")[2])
     if gate.versus is None or gate.versus.ref != "baseline" or baseline is None:
         return
     if gate.versus.max_drop is not None:

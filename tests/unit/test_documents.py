@@ -18,8 +18,15 @@ from reconciler.core.base import Document
 from reconciler.core.documents import KINDS
 
 CODE = Path(__file__).parents[2] / "reconciler"
-FOR_PEOPLE = {"Model.owner", "Model.description", "Admission.judged_at"}
-ONE_VALUE = {"Environment.sync", *(f"{kind.type.__name__}.api_version" for kind in KINDS.values())}
+BEHAVIOUR = ("workflows/steps/behaviour.py", "workflows/steps/cases.py")
+"""What reads the document that only a measurement reads."""
+TESTS = ("Invariance", "Direction", "Minimum")
+FOR_PEOPLE = {"Model.owner", "Model.description", "Admission.judged_at", *(f"{test}.about" for test in TESTS)}
+ONE_VALUE = {
+    "Environment.sync",
+    *(f"{test}.type" for test in TESTS),
+    *(f"{kind.type.__name__}.api_version" for kind in KINDS.values()),
+}
 
 
 def models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -41,8 +48,9 @@ def fields(*kinds: type[Document]) -> set[tuple[type[BaseModel], str]]:
 
 
 def attributes() -> set[str]:
-    """Every attribute that the pure part of the reconciler reads, by name alone."""
+    """Every attribute that the pure part of the reconciler reads, and the step `behaviour`, by name alone."""
     files = [*CODE.glob("*.py"), *(CODE / "core").rglob("*.py"), *(CODE / "planning").rglob("*.py")]
+    files += [CODE.parent / path for path in BEHAVIOUR]
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
     return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 

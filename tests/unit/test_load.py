@@ -119,7 +119,9 @@ def test_what_ships_asks_of_digits_what_it_promised(shipped: Path) -> None:
         name: {
             gate.name: round(model.baselines[gate.metric.partition(".")[2]] - gate.versus.max_drop, 9)
             for gate in policy.gates
-            if gate.when.meant("digits", model) and gate.versus and gate.versus.ref == "baseline"
+            if gate.when.meant("digits", model.task, model.declared)
+            and gate.versus
+            and gate.versus.ref == "baseline"
         }
         for name, policy in state.policies.items()
     }

@@ -169,7 +169,7 @@ def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
         name, template = parameter.values
         variables = template["container"].get("env") or []
         assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
-        recorders = ("register", "evaluate", "parity", "drift", "notify")
+        recorders = ("register", "evaluate", "parity", "behaviour", "drift", "notify")
         assert bool(variables) == (template["name"] in recorders), name
     for document in TEMPLATES.values():
         declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}
@@ -219,6 +219,7 @@ def test_every_run_ends_with_a_call_that_nothing_depends_on(name: str) -> None:
         ("train-v1", {"version", "digest"}),
         ("measure-evaluate-v1", {"evidence-uri", "evidence-sha256"}),
         ("measure-parity-v1", {"evidence-uri", "evidence-sha256"}),
+        ("measure-behaviour-v1", {"evidence-uri", "evidence-sha256"}),
     ],
 )
 def test_outputs_of_the_whole_workflow(name: str, outputs: set[str]) -> None:

@@ -40,6 +40,7 @@ STEPS = {
     "evaluate": "score candidate and champion on the same rows",
     "notify": "tell the reconciler that a run has ended",
     "parity": "compare the real server's answers with the model's predictions",
+    "behaviour": "run the model's own tests of behaviour",
     "drift": "compare training rows with recorded requests",
 }
 """What each step does. It is the module of its name in this folder: ``arguments(parser)``, ``run(options)``."""

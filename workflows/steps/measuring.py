@@ -60,9 +60,17 @@ def parse_inputs(measurement: str, text: str, *, key: str) -> Inputs:
 
 
 def publish(
-    measurement: str, metrics: Mapping[str, Metric], inputs: Inputs, options: argparse.Namespace
+    measurement: str,
+    metrics: Mapping[str, Metric],
+    inputs: Inputs,
+    options: argparse.Namespace,
+    *,
+    attached: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Upload the evidence to this workflow's MLflow run, and write where it is and its SHA-256."""
+    """Upload the evidence to this workflow's MLflow run, and write where it is and its SHA-256.
+
+    ``attached``: file name -> content, put beside it for people. Nothing judges by these.
+    """
     import mlflow
 
     with registry_errors(options.registered_name):
@@ -91,6 +99,8 @@ def publish(
         # By its content: a workflow's name may come again once its run was collected, and marks are for ever.
         name = f"{measurement}-{options.key}-{short(evidence.digest)}.json"
         uri = upload(client, record, path=f"evidence/{name}", content=content)
+        for file, about in (attached or {}).items():
+            upload(client, record, path=f"evidence/{file}", content=about)
         for name, metric in metrics.items():
             if (value := metric.overall.candidate.value) is not None:
                 client.log_metric(record.info.run_id, f"{measurement}.{name}", value)

@@ -3,6 +3,7 @@
 Two versions of a model bring modules of the same names (``network``), and Python keeps one of a name: scored
 in one process, the champion would run the candidate's code. The steps `evaluate` and `parity` call
 :func:`predict`; the process itself is ``python -m workflows.steps.predict MODEL ROWS OUT``, with Parquet files.
+The step `behaviour`, which asks one version alone, calls :func:`load`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,15 +50,27 @@ def predict(model: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def main(model: str, rows: str, out: str) -> None:
     """The body of the process."""
+    import pandas as pd
+
+    load(Path(model))(pd.read_parquet(rows)).to_parquet(out)
+
+
+def load(model: Path) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """What the model in this folder answers to raw rows, in this process: for one model, in one process."""
     import mlflow
     import pandas as pd
 
     sys.dont_write_bytecode = True
-    loaded = mlflow.pyfunc.load_model(model)
-    answer = loaded.predict(as_signed(pd.read_parquet(rows), loaded.metadata.get_input_schema()))
-    if not isinstance(answer, pd.DataFrame):
-        raise TypeError(f"predicts {type(answer).__name__}, not a DataFrame")
-    answer.to_parquet(out)
+    loaded = mlflow.pyfunc.load_model(str(model))
+    schema = loaded.metadata.get_input_schema()
+
+    def answer(rows: pd.DataFrame) -> pd.DataFrame:
+        given = loaded.predict(as_signed(rows, schema))
+        if not isinstance(given, pd.DataFrame):
+            raise TypeError(f"predicts {type(given).__name__}, not a DataFrame")
+        return given
+
+    return answer
 
 
 def as_signed(rows: pd.DataFrame, schema: Schema | None) -> pd.DataFrame:

@@ -234,6 +234,26 @@ def measure_parity_v1() -> WorkflowTemplate:
     )
 
 
+def measure_behaviour_v1() -> WorkflowTemplate:
+    """Fetch the evaluation data, run the tests of behaviour that lie beside the model. Gives the evidence."""
+    return chain(
+        "measure-behaviour-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
+        _evaluation_data(),
+        step(
+            "behaviour",
+            *_what_is_measured(),
+            f"--source={SOURCE}",
+            account=RECORDER,
+            source=True,
+            takes=("data",),
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+            registry=True,
+        ),
+    )
+
+
 def measure_drift_v1() -> WorkflowTemplate:
     """Compare the candidate's training rows with what servers recorded of requests. Gives the evidence."""
     return chain(
@@ -286,4 +306,4 @@ def _what_is_measured(*, rows: bool = True) -> tuple[str, ...]:
     )
 
 
-STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1, measure_drift_v1)
+STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1, measure_behaviour_v1, measure_drift_v1)
