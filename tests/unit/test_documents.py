@@ -21,7 +21,7 @@ CODE = Path(__file__).parents[2] / "reconciler"
 BEHAVIOUR = ("workflows/steps/behaviour.py", "workflows/steps/cases.py")
 """What reads the document that only a measurement reads."""
 TESTS = ("Invariance", "Direction", "Minimum")
-FOR_PEOPLE = {"Model.owner", "Model.description", "Admission.judged_at", *(f"{test}.about" for test in TESTS)}
+FOR_PEOPLE = {"Model.owner", "Model.description", *(f"{test}.about" for test in TESTS)}
 ONE_VALUE = {
     "Environment.sync",
     *(f"{test}.type" for test in TESTS),
