@@ -48,7 +48,7 @@ def fields(*kinds: type[Document]) -> set[tuple[type[BaseModel], str]]:
 
 
 def attributes() -> set[str]:
-    """Every attribute that the pure part of the reconciler reads, and that steps read of these, by name alone."""
+    """Every attribute that the pure part of the reconciler reads, or a step of these, by name alone."""
     files = [*CODE.glob("*.py"), *(CODE / "core").rglob("*.py"), *(CODE / "planning").rglob("*.py")]
     files += [CODE.parent / path for path in BEHAVIOUR]
     files += [CODE.parent / "workflows/steps/rules.py"]
