@@ -284,13 +284,15 @@ class _Commit:
             path = f"models/{name}/{pointer}"
             return self._read[path].value or "" if path in self._read else ""
 
-        trains = model.training.workflow is not None
+        trains, contract = model.training.workflow is not None, model.data.contract
+        suite = self._files.get(f"models/{name}/{contract.suite}") if contract else None
         return ModelSource(
             model=model,
             source_tree=self._source.tree(self._revision, f"models/{name}/src") if trains else "",
             train_md5=md5(model.data.train.pointer) if model.data.train else "",
             evaluation_md5=md5(model.data.evaluation.pointer),
             behaviour=self._behaviour(name),
+            suite=suite.oid if suite else "",
         )
 
     def _behaviour(self, name: str) -> str:

@@ -18,6 +18,9 @@ CHECKPOINT = "/trueup/checkpoint"
 WAKE_TOKEN = "TRUEUP_WAKE_TOKEN"  # noqa: S105 - its name
 """Variable of the one step that calls when a run has ended; it comes from a Secret, or from this machine."""
 
+TERMINATION_LOG = "TRUEUP_TERMINATION_LOG"
+"""Variable that names the file for a container's last words, where that is not Kubernetes' own."""
+
 _REFERENCE = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 

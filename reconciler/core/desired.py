@@ -50,11 +50,18 @@ class ModelSource(Frozen):
     behaviour: str = Field(
         default="", description="Digest of behaviour.yaml and the files of behaviour/; empty if there are none."
     )
+    suite: str = Field(default="", description="Git blob id of the file that data.contract.suite names.")
 
     @property
     def declared(self) -> frozenset[Declaration]:
         """What a gate's ``when.declares`` may name, of the document and of the files beside it."""
         return self.model.declared | (frozenset({"behaviour"}) if self.behaviour else frozenset())
+
+    @property
+    def contract_digest(self) -> str:
+        """Of ``data.contract`` and of its suite's content; ``none`` without one."""
+        contract = self.model.data.contract
+        return contract.digest(self.suite) if contract else "none"
 
 
 class DesiredState(Frozen):

@@ -28,6 +28,7 @@ from reconciler.core.base import (
     parse_duration,
 )
 from reconciler.core.behaviour import Behaviour
+from reconciler.core.contract import Contract
 from reconciler.core.digests import digest_of
 from reconciler.core.platform import Platform
 from reconciler.core.search import Scalar, Search
@@ -266,7 +267,7 @@ class Environment(Document):
 
 # --- Model ------------------------------------------------------------------------------------------------
 
-Declaration = Literal["behaviour", "monitoring.record", "serving"]
+Declaration = Literal["behaviour", "data.contract", "monitoring.record", "serving", "training.workflow"]
 """What a model may or may not have, and a gate may be asked for only where it has: paths of its document, and
 `behaviour`, the tests beside it."""
 
@@ -287,12 +288,12 @@ class EvaluationData(DataSet):
 
     target: str
     slices: tuple[str, ...] = Field(default=(), description="Columns by whose values the metrics are split.")
-    contract: Later = None
 
 
 class Data(Frozen):
     train: DataSet | None = None
     evaluation: EvaluationData
+    contract: Contract | None = Field(default=None, description="What the rows of both must be.")
 
 
 class Compute(Frozen):
@@ -436,8 +437,10 @@ class Model(Document):
     def declared(self) -> frozenset[Declaration]:
         """Which of the fields that a gate's ``when.declares`` may name are there."""
         there: dict[Declaration, bool] = {
+            "data.contract": self.data.contract is not None,
             "monitoring.record": self.monitoring.record is not None,
             "serving": self.serving != "none",
+            "training.workflow": self.training.workflow is not None,
         }
         return frozenset(name for name, is_there in there.items() if is_there)
 

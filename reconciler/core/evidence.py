@@ -147,6 +147,10 @@ CATALOGUE: dict[str, Measurement] = {
     "behaviour": Measurement("measure-behaviour-v1", "1", ("candidate", "data", "target", "behaviour")),
     # the candidate's training rows against the requests that the environment's present release recorded
     "drift": Measurement("measure-drift-v1", "1", ("candidate", "traffic", "environment")),
+    # the rows that the candidate was trained on, and those it is scored on, against the model's contract
+    "contract": Measurement("measure-contract-v1", "1", ("candidate", "contract", "data", "target")),
+    # the rows that the candidate was trained on, against the champion's
+    "changes": Measurement("measure-changes-v1", "1", ("candidate", "champion", "keys")),
 }
 
 

@@ -309,9 +309,26 @@ def _data(documents: Documents, name: str, source: ModelSource) -> Iterator[Find
         what = f"data.evaluation.slices names the target {data.evaluation.target}"
         hint = "slice by columns that are known before the answer is"
         yield Finding(path, ("data", "evaluation", "slices"), what, hint)
+    yield from _contract(name, source)
     if source.train_md5 and source.train_md5 == source.evaluation_md5:
         what = "data.evaluation is the same data as data.train, so its numbers say nothing about new rows"
         yield Finding(path, ("data", "evaluation"), what, "hold rows out for the evaluation", "warning")
+
+
+def _contract(name: str, source: ModelSource) -> Iterator[Finding]:
+    """A contract that no rows could keep, and a suite that is not there."""
+    path, data, field = model_path(name), source.model.data, ("data", "contract")
+    if data.contract is None:
+        return
+    if data.contract.suite is not None and not source.suite:
+        what = f"data.contract.suite names models/{name}/{data.contract.suite}, which is not there"
+        yield Finding(path, (*field, "suite"), what, "commit the suite, as Great Expectations writes it")
+    columns = data.contract.each
+    if columns and data.contract.others == "refuse":
+        for column in (data.evaluation.target, *data.evaluation.slices):
+            if column not in columns:
+                what = f"data.contract refuses columns that it does not name, and {column} is one"
+                yield Finding(path, (*field, "columns"), what, "name it there, or: others: allow")
 
 
 def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[Finding]:

@@ -129,6 +129,7 @@ _BOUNDS: Final = {
     "less_than": ("lt", "less than"),
 }
 _IMAGE: Final = r"^[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}$"
+_PATH: Final = r"^([A-Za-z0-9_][-A-Za-z0-9_.]*/)*[A-Za-z0-9_][-A-Za-z0-9_.]*$"
 PATTERN_HINTS: Final = {
     DNS_1123: NAME_HINT,
     r"^sha256:[0-9a-f]{64}$": "write sha256: and 64 lower-case hex digits",
@@ -149,6 +150,7 @@ PATTERN_HINTS: Final = {
     r"^[^\x00-\x20]([^\x00-\x1f]{0,98}[^\x00-\x20])?$": "write the account as the forge spells it",
     r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$": "write VENDOR/RESOURCE as nodes offer it, as in nvidia.com/gpu",
     r"^\d{1,15}(\.\d{1,9})?[kMGT]?B$": "write a size as in 500MB, 20GB or 1.5TB",
+    _PATH: "write a path below that folder, with no part that starts with a dot",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",
 }
 """What a text must look like, by the pattern it failed; a test keeps this complete."""

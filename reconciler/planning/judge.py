@@ -57,13 +57,15 @@ class Case(NamedTuple):
 
     def inputs(self, measurement: str) -> Inputs:
         """Exactly the inputs that the catalogue declares for this measurement."""
-        evaluation = self.model.data.evaluation
+        evaluation, contract = self.model.data.evaluation, self.model.data.contract
         known: dict[str, str | tuple[str, ...]] = {
             "behaviour": self.source.behaviour,
             "candidate": self.candidate,
             "champion": self.champion,
+            "contract": self.source.contract_digest,
             "data": self.source.evaluation_md5,
             "environment": self.subject.environment,
+            "keys": contract.keys if contract else (),
             "server": self.server,
             "slices": tuple(sorted(evaluation.slices)),
             "target": evaluation.target,

@@ -8,7 +8,7 @@ from reconciler.core.base import Subject, format_duration
 from reconciler.core.digests import canonical_json
 from reconciler.core.documents import VerifiedPin
 from reconciler.core.evidence import CATALOGUE, Evidence
-from reconciler.core.observed import Gap, Mark, evidence_tag
+from reconciler.core.observed import Gap, Mark, RegisteredModel, evidence_tag
 from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.decision import NOTHING, Decision, act, wait
@@ -184,6 +184,8 @@ def submit_measurement(
         parameters["evaluation-pointer"] = f"models/{subject.model}/{pointer}"
     if "champion" in declared:
         parameters["champion-version"] = champion.version if champion else ""
+    if "contract" in declared or "keys" in declared:
+        parameters |= _trained_on(view, subject, wanted, champion, both="keys" in declared)
     if "traffic" in declared:
         workload = view.workload(subject)
         if isinstance(workload, Gap):
@@ -203,3 +205,26 @@ def submit_measurement(
         deadline=DEADLINE,
         reason=reason,
     )
+
+
+def _trained_on(
+    view: View, subject: Subject, wanted: Candidate, champion: VerifiedPin | None, *, both: bool
+) -> dict[str, str]:
+    """Where the training rows are, and the md5 of the candidate's: main's pointer may say another by now.
+
+    Empty where the model is trained elsewhere, and where a version does not say. ``both``: the champion's too.
+    """
+    model = view.model(subject)
+    known = model.training.workflow is not None and model.data.train is not None
+    pointer = model.data.train.pointer if model.data.train is not None and known else ""
+    parameters = {
+        "train-pointer": f"models/{subject.model}/{pointer}" if known else "",
+        "train-md5": wanted.version.training_inputs.get("data", "") if known else "",
+    }
+    if not both:
+        return parameters
+    registered = view.registered(wanted.pin.registry, wanted.pin.name)
+    before = (
+        registered.version(champion.version) if champion and isinstance(registered, RegisteredModel) else None
+    )
+    return {**parameters, "champion-md5": before.training_inputs.get("data", "") if before and known else ""}

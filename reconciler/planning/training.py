@@ -164,6 +164,7 @@ def submit_training(view: View, subject: Subject, key: str, number: int, why: st
             "train-md5": source.train_md5,
             "target": model.data.evaluation.target,
             "task": model.task,
+            **({"contract": source.contract_digest} if model.data.contract else {}),
             **_search(training),
         },
         deadline=training.compute.hours * 3600,

@@ -6,6 +6,7 @@ it is a double: trainings and measurements are the submissions that the planner 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import runpy
@@ -85,7 +86,7 @@ class Workbench:
             checkout=lambda commit, to: shutil.copytree(self.commits[commit], to) and None,
             env={**self.environment, "PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},
         )
-        self._submitted = 0
+        self._numbers = itertools.count(1)  # one for all copies
 
     # --- the repository -----------------------------------------------------------------------------------
 
@@ -189,10 +190,10 @@ class Workbench:
         """
         import mlflow
 
-        self._submitted += 1
-        files = self.files(version, self.home / f"planted-{self._submitted}")
+        number = self._next()
+        files = self.files(version, self.home / f"planted-{number}")
         edit(files)
-        key = f"{self._submitted:012x}"
+        key = f"{number:012x}"
         tags = {**version.tags, "trueup.digest": folder_digest(files), "trueup.training-key": key}
         client = mlflow.MlflowClient(self.environment["MLFLOW_TRACKING_URI"])
         made = client.create_model_version(self.model, files.as_uri(), tags=tags)
@@ -331,8 +332,7 @@ class Workbench:
         return VerifiedPin(version=pin.version, digest=pin.digest, release=release, at=version.created)
 
     def _next(self) -> int:
-        self._submitted += 1
-        return self._submitted
+        return next(self._numbers)
 
     def _view(self, desired: DesiredState, subject: Subject | None = None, recorded: str = "") -> View:
         registry = self.registry.sweep()

@@ -154,6 +154,69 @@ class Case(NamedTuple):
     hides: set[str]
 
 
+CONTRACTS = (
+    ("no columns", "{keys: [id]}", "data.contract names no columns"),
+    (
+        "a type",
+        "{columns: {id: {type: int}}}",
+        "data.contract.columns.id.type must be one of integer, number, text, boolean, instant, not 'int'. hint: did you mean integer?",
+    ),
+    (
+        "a range of texts",
+        "{columns: {id: {type: text, min: 1}}}",
+        "data.contract.columns.id has min or max, and its values are of the type text. hint: number has a range",
+    ),
+    (
+        "a value of another type",
+        "{columns: {id: {type: text, values: [1]}}}",
+        "data.contract.columns.id lists 1, which a column of the type text does not hold",
+    ),
+    (
+        "a pattern",
+        '{columns: {id: {type: text, pattern: "["}}}',
+        "data.contract.columns.id has a pattern that is no regular expression: unterminated character set at position 0",
+    ),
+    (
+        "a column twice",
+        "{columns: {id_1: {type: text}, 'id_{1..3}': {type: text}}}",
+        "data.contract names a column twice: id_1",
+    ),
+    (
+        "a key that is no column",
+        "{columns: {id: {type: text}}, keys: [name]}",
+        "data.contract keys names the column name, which is not among its columns",
+    ),
+    (
+        "a rule that never compares",
+        "{columns: {id: {type: text}}, rules: [{name: sane, column: id, op: '<', value: 3}]}",
+        "data.contract compares id (text) with the number 3",
+    ),
+    (
+        "two engines",
+        "{engine: great-expectations, suite: suite.json, columns: {id: {type: text}}}",
+        "data.contract has columns, which the suite says. hint: remove one of the two",
+    ),
+    (
+        "no suite",
+        "{engine: great-expectations}",
+        "data.contract needs a suite if and only if its engine is great-expectations",
+    ),
+    (
+        "a suite that is not there",
+        "{engine: great-expectations, suite: suite.json}",
+        "data.contract.suite names models/digits/suite.json, which is not there. hint: commit the suite, as Great Expectations writes it",
+    ),
+    (
+        "columns that it refuses",
+        "{columns: {id: {type: text}, ink: {type: text}}}",
+        "data.contract refuses columns that it does not name, and label is one. hint: name it there, or: others: allow",
+    ),
+    (
+        "a suite outside",
+        "{engine: great-expectations, suite: ../suite.json}",
+        "data.contract.suite = '../suite.json' is not acceptable. hint: write a path below that folder, with no part that starts with a dot",
+    ),
+)
 LATER = "is part of trueup's format, but this version does not act on it yet. hint: remove it"
 
 CASES = [
@@ -256,9 +319,18 @@ CASES = [
     ),
     Case(
         "a field for later",
-        {DIGITS: Edit("    slices: [ink]", "    slices: [ink]\n    contract: {some: thing}")},
-        [f"{DIGITS}:12: data.evaluation.contract {LATER}"],
+        {DIGITS: Edit("  seed: 0", "  seed: 0\nserving:\n  latency: {p95: 100}")},
+        [f"{DIGITS}:16: serving.latency {LATER}"],
         DIGITS_ALL,
+    ),
+    *(
+        Case(
+            f"a contract: {name}",
+            {DIGITS: Edit("    slices: [ink]", "    slices: [ink]\n  contract: " + contract)},
+            [f"{DIGITS}:12: {told}"],
+            DIGITS_ALL,
+        )
+        for name, contract, told in CONTRACTS
     ),
     *(
         Case(

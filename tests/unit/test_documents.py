@@ -48,9 +48,10 @@ def fields(*kinds: type[Document]) -> set[tuple[type[BaseModel], str]]:
 
 
 def attributes() -> set[str]:
-    """Every attribute that the pure part of the reconciler reads, and the step `behaviour`, by name alone."""
+    """Every attribute that the pure part of the reconciler reads, or a step of these, by name alone."""
     files = [*CODE.glob("*.py"), *(CODE / "core").rglob("*.py"), *(CODE / "planning").rglob("*.py")]
     files += [CODE.parent / path for path in BEHAVIOUR]
+    files += [CODE.parent / "workflows/steps/rules.py"]
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
     return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from reconciler.core.base import Subject
+from reconciler.core.contract import Column, Contract
 from reconciler.core.desired import DesiredState, ModelSource
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import (
@@ -94,6 +95,7 @@ def evidence_keys(state: DesiredState, **case: Any) -> dict[str, str]:
 
 # --- the model's document ---------------------------------------------------------------------------------
 
+CONTRACT = Contract(columns={"id": Column(type="text")}, keys=("id",))
 MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     # field -> another value, and the keys that it is part of
     "api_version": ("trueup.dev/v1", ""),
@@ -104,9 +106,9 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "registered_name": ("other", ""),
     "data.train.pointer": ("data/other.csv.dvc", ""),  # its md5 counts, not where it is
     "data.evaluation.pointer": ("data/other.csv.dvc", ""),
-    "data.evaluation.target": ("other", "evaluate parity behaviour"),
+    "data.evaluation.target": ("other", "evaluate parity behaviour contract"),
     "data.evaluation.slices": (("ink",), "evaluate"),
-    "data.evaluation.contract": (None, ""),
+    "data.contract": (CONTRACT, "contract changes"),  # the changes by its keys alone
     "training.workflow": ("measure-evaluate-v1", "training"),
     "training.external": (None, ""),
     "training.hyperparameters": ({"epochs": 7}, "training"),
@@ -124,8 +126,9 @@ SOURCE_FIELDS: dict[str, tuple[Any, str]] = {
     "model": (SOURCE.model, ""),
     "source_tree": ("f" * 40, "training"),
     "train_md5": ("f" * 32, "training"),
-    "evaluation_md5": ("f" * 32, "evaluate parity behaviour"),
+    "evaluation_md5": ("f" * 32, "evaluate parity behaviour contract"),
     "behaviour": ("f" * 40, "behaviour"),
+    "suite": ("f" * 40, ""),  # of a contract that names one; the next test
 }
 
 
@@ -172,6 +175,13 @@ def test_a_search_is_in_the_training_key_but_for_how_many_trials_run_at_once() -
 def test_the_files_that_a_model_names_change_the_keys_they_are_part_of(field: str) -> None:
     value, keys = SOURCE_FIELDS[field]
     assert changed_keys(with_source(put(SOURCE, field, value))) == set(keys.split())
+
+
+def test_the_content_of_a_suite_is_part_of_what_is_measured_with_it() -> None:
+    contract = Contract(engine="great-expectations", suite="suite.json")
+    source = put(SOURCE, "model.data.contract", contract)
+    before, after = (evidence_keys(with_source(put(source, "suite", blob * 40))) for blob in "ab")
+    assert {name for name in CATALOGUE if before[name] != after[name]} == {"contract"}
 
 
 def test_the_recipe_of_the_template_is_part_of_the_training_key() -> None:

@@ -88,6 +88,10 @@ def test_every_task_gives_its_template_what_it_takes(name: str) -> None:
 
 def test_the_stages_of_a_search_are_skipped_unless_there_are_so_many() -> None:
     conditions = {task["name"]: task["when"] for task in dag("train-v1") if "when" in task}
+    asked = conditions.pop("contract")
+    for contract, wanted in (("", False), (f"sha256:{'a' * 64}", True)):
+        text = substitute(asked, {"workflow.parameters.contract": contract})
+        assert parse_expression(text).holds({}) is wanted
     for stages in range(MOST_RUNGS + 1):
         values = {"workflow.parameters.stages": str(stages)}
         texts = {name: substitute(when, values) for name, when in conditions.items()}
@@ -169,7 +173,7 @@ def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
         name, template = parameter.values
         variables = template["container"].get("env") or []
         assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
-        recorders = ("register", "evaluate", "parity", "behaviour", "drift", "notify")
+        recorders = ("register", "evaluate", "parity", "behaviour", "drift", "contract", "changes", "notify")
         assert bool(variables) == (template["name"] in recorders), name
     for document in TEMPLATES.values():
         declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}
@@ -193,7 +197,7 @@ def test_training_code_runs_without_the_registrys_account() -> None:
         if "container" in template
     }
     assert accounts.pop("register") == "trueup-record"
-    assert accounts == dict.fromkeys(("data", "search", "trial", "train", "notify"), "trueup-train")
+    assert accounts == dict.fromkeys(("data", "check", "search", "trial", "train", "notify"), "trueup-train")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -154,6 +154,7 @@ def test_a_training_that_is_told_to_end_is_retried_and_resumes(bench: Bench, who
     skipped = {name for name, node in status.nodes.items() if node.phase == "Skipped"}
     assert skipped == {
         "notify",
+        "contract",
         "plan",
         *(f"{name}-{stage}" for name in ("trials", "choose") for stage in (1, 2, 3)),
     }

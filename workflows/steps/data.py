@@ -72,21 +72,45 @@ def run(options: argparse.Namespace) -> None:
             hint="the workflow's commit and its md5 do not belong together",
         )
 
+    fill(options.source, pointer, options.out / "data")
+
+
+def fetched(source: Path, path: str, md5: str, out: Path) -> Path:
+    """``out``, filled with what the pointer at ``path`` stood for when it said ``md5``."""
+    fill(source, Pointer(md5, read_pointer(source, path).name), out)
+    return out
+
+
+def fill(source: Path, pointer: Pointer, out: Path) -> None:
+    """Fill ``out`` from this machine's cache and the repository's remote. Terminal where that fails."""
+    with local_faults(out):
+        provided = provide(pointer, out, cache=open_cache(), remote=remote_of(source))
+    log.info("%s: %s, md5 %s", pointer.name, provided, pointer.md5)
+
+
+def remote_of(source: Path) -> Callable[[], Remote]:
+    """The repository's remote, connected to by the first call."""
+
     @functools.cache
     def remote() -> Remote:
         from workflows.steps.remote import connect
 
-        return connect(options.source)
+        return connect(source)
 
+    return remote
+
+
+@contextmanager
+def local_faults(out: Path) -> Iterator[None]:
+    """This machine's errors as ours."""
     try:
-        provided = provide(pointer, options.out / "data", cache=open_cache(), remote=remote)
+        yield
     except OSError as error:
         raise Terminal(
             error.strerror or str(error),
-            where=str(error.filename or options.out),
+            where=str(error.filename or out),
             hint="TRUEUP_CACHE and --out name folders with room that this user may write",
         ) from error
-    log.info("%s: %s, md5 %s", pointer.name, provided, pointer.md5)
 
 
 def provide(pointer: Pointer, out: Path, *, cache: Cache, remote: Callable[[], Remote]) -> Provided:
@@ -94,6 +118,34 @@ def provide(pointer: Pointer, out: Path, *, cache: Cache, remote: Callable[[], R
     if out.exists():
         _remove_earlier_attempt(out)
     files, listed = _tracked(pointer, out, cache, remote)
+    return _bring(pointer, files, listed, out, cache, remote)
+
+
+class Side(NamedTuple):
+    """A data set whose files are known and not here yet: :meth:`bring` has some of them fetched.
+
+    Called by the step `changes`, which reads only the files that are not in both.
+    """
+
+    source: Path
+    pointer: Pointer
+    files: list[Tracked]
+
+    @classmethod
+    def of(cls, source: Path, path: str, md5: str, out: Path) -> Side:
+        """What the pointer at ``path`` stood for when it said ``md5``."""
+        pointer = Pointer(md5, read_pointer(source, path).name)
+        with local_faults(out):
+            return cls(source, pointer, _tracked(pointer, out, open_cache(), remote_of(source))[0])
+
+    def bring(self, files: list[Tracked], out: Path) -> None:
+        with local_faults(out):
+            _bring(self.pointer, files, False, out, open_cache(), remote_of(self.source))
+
+
+def _bring(
+    pointer: Pointer, files: list[Tracked], listed: bool, out: Path, cache: Cache, remote: Callable[[], Remote]
+) -> Provided:
     paths: dict[str, list[str]] = {}
     for file in files:
         paths.setdefault(file.md5, []).append(file.path)

@@ -32,12 +32,15 @@ IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_BACKOF
 
 STEPS = {
     "data": "fetch what a DVC pointer tracks, by its md5",
+    "check": "refuse training rows that break the model's contract",
     "search": "draw the trials of a search, and choose among their results",
     "trial": "train with the hyperparameters of one trial, and say what came of it",
     "train": "run a model's training code and write an MLflow model",
     "register": "make a model folder a version in the registry",
     "identify": "tag a version registered elsewhere with its digest",
     "evaluate": "score candidate and champion on the same rows",
+    "contract": "compare the rows of a candidate with the model's contract",
+    "changes": "compare the training rows of candidate and champion",
     "notify": "tell the reconciler that a run has ended",
     "parity": "compare the real server's answers with the model's predictions",
     "behaviour": "run the model's own tests of behaviour",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core.argo import TERMINATION_LOG
 from reconciler.core.errors import Terminal
 from workflows.model_files import registry_errors
 
@@ -71,3 +73,15 @@ def write_outputs(out: Path, **values: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, value in values.items():
         (out / name.replace("_", "-")).write_text(value)
+
+
+def tell_engine(why: str) -> None:
+    """Have the engine say this beside the exit code: in the node's message, where people look first.
+
+    It is Kubernetes' termination message (at most 4 KiB; ``terminationMessagePath`` of a container), so what is
+    in it is read by whoever may see the cluster: no value of a row.
+    """
+    file = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
+    if file.exists():
+        with suppress(OSError):
+            file.write_text(why[:1000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from reconciler.core.errors import Terminal
 
 if TYPE_CHECKING:
     import pandas as pd
+
+CHUNK = 50_000
+"""Rows."""
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
@@ -19,20 +23,59 @@ def read_rows(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    paths = files(folder)
+    frames = [_read(folder / path, path) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        _same_columns(path, frame, paths[0], frames[0])
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def files(folder: Path) -> list[str]:
+    """The paths below ``folder`` of the one table's files, in the order of its rows."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     if len(found) != 1:
         raise Terminal(f"holds {len(found)} files, not one", where=str(folder))
     (whole,) = found
     if not whole.is_dir():
-        return _read(whole, whole.name)
+        return [whole.name]
     # As text, not part by part: it is the order of the listing, whatever the names of folders.
     paths = sorted(path.relative_to(folder).as_posix() for path in whole.rglob("*") if not path.is_dir())
     if not paths:
         raise Terminal("holds no file", where=whole.name)
-    frames = [_read(folder / path, path) for path in paths]
-    for path, frame in zip(paths, frames, strict=True):
-        _same_columns(path, frame, paths[0], frames[0])
-    return pd.concat(frames, ignore_index=True)
+    return paths
+
+
+def read_chunks(
+    folder: Path, path: str, texts: Mapping[str, type] | type | None = None
+) -> Iterator[pd.DataFrame]:
+    """One file's rows, CHUNK at a time, numbered from 0. Terminal if it is no readable table, or has no rows.
+
+    ``texts``: columns of a CSV file that are read as text (column -> ``str``), or ``str`` for all; of Parquet
+    each column has the type that the file says.
+    """
+    import pandas as pd
+
+    number = 0
+    try:
+        if (folder / path).suffix == ".parquet":
+            from pyarrow.parquet import ParquetFile
+
+            with ParquetFile(folder / path) as file:
+                for batch in file.iter_batches(CHUNK):
+                    frame = batch.to_pandas()
+                    yield frame.set_axis(pd.RangeIndex(number, number + len(frame)))
+                    number += len(frame)
+        elif (folder / path).suffix == ".csv":
+            with pd.read_csv(folder / path, chunksize=CHUNK, dtype=texts) as chunks:
+                for frame in chunks:
+                    yield frame
+                    number += len(frame)
+        else:
+            raise _no_table(path)
+    except (ValueError, OSError) as error:
+        raise Terminal(f"is not readable: {error}", where=path) from error
+    if not number:
+        raise Terminal("has no rows", where=path)
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
@@ -40,7 +83,7 @@ def _read(path: Path, name: str) -> pd.DataFrame:
 
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     if path.suffix not in readers:
-        raise Terminal("is not a table", where=name, hint=f"give one of {', '.join(readers)}")
+        raise _no_table(name)
     try:
         frame: pd.DataFrame = readers[path.suffix](path)
     except (ValueError, OSError) as error:
@@ -48,6 +91,10 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     if frame.empty:
         raise Terminal("has no rows", where=name)
     return frame
+
+
+def _no_table(name: str) -> Terminal:
+    return Terminal("is not a table", where=name, hint="give one of .csv, .parquet")
 
 
 def _same_columns(name: str, frame: pd.DataFrame, first: str, expected: pd.DataFrame) -> None:

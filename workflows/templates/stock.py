@@ -25,12 +25,24 @@ RECORDER = "trueup-record"
 def train_v1() -> WorkflowTemplate:
     """Fetch the training data, search if that is asked for, train, register. Gives the version and its digest.
 
+    Where the model has a contract, nothing begins on rows that break it: what follows waits for `contract`.
+
     A search is a plan, and up to MOST_RUNGS stages of trials with a choice after each. What of it is not asked
     for is skipped by ``when``; what follows takes optional artifacts of it, because Argo has no value for an
     output parameter of a task that was skipped. How many trials run at once the submission says (`parallelism`
     of the Workflow): Argo takes no parameter there, and a semaphore is one more thing to set up by hand.
     """
     data = _data("train-pointer", f"--md5={parameter('train-md5')}", account=TRAINER)
+    check = step(
+        "check",
+        f"--source={SOURCE}",
+        f"--model={parameter('model')}",
+        f"--contract={parameter('contract')}",
+        f"--data={IN}/data",
+        account=TRAINER,
+        source=True,
+        takes=("data",),
+    )
     search = step(
         "search",
         f"--search={parameter('search')}",
@@ -110,12 +122,22 @@ def train_v1() -> WorkflowTemplate:
                 "task",
             )
         ),
+        "contract": "",
         "search": "{}",
         "stages": "0",
     }
     alone = f"train-{parameter('model')}"
-    with dag("train-v1", parameters, data, search, trial, train, register, one_at_a_time=alone) as template:
+    with dag(
+        "train-v1", parameters, data, check, search, trial, train, register, one_at_a_time=alone
+    ) as template:
         Task(name="data", template="data")
+        Task(
+            name="contract",
+            template="check",
+            depends="data",
+            when=f"'{parameter('contract')}' != ''",
+            arguments=[artifact("data", "data")],
+        )
         Task(name="plan", template="search", when=_asked(1))
         before = "plan"
         for stage, choose in enumerate(_RECORDS, start=1):
@@ -123,7 +145,7 @@ def train_v1() -> WorkflowTemplate:
             Task(
                 name=trials,
                 template="trial",
-                depends=f"data && {before}",
+                depends=f"contract && {before}",
                 when=_asked(stage),
                 with_param=output(before, "trials"),
                 arguments=[
@@ -147,7 +169,7 @@ def train_v1() -> WorkflowTemplate:
         Task(
             name="train",
             template="train",
-            depends=" && ".join(("data", *_RECORDS)),
+            depends=" && ".join(("contract", *_RECORDS)),
             arguments=[artifact("data", "data"), *records],
         )
         Task(
@@ -272,6 +294,43 @@ def measure_drift_v1() -> WorkflowTemplate:
     )
 
 
+def measure_contract_v1() -> WorkflowTemplate:
+    """Fetch the rows of the candidate and those it is scored on, hold them against the contract."""
+    pointers = ("train-pointer", "train-md5", "evaluation-pointer")
+    return chain(
+        "measure-contract-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", *pointers),
+        _of_rows("contract", *(f"--{name}={parameter(name)}" for name in pointers)),
+    )
+
+
+def measure_changes_v1() -> WorkflowTemplate:
+    """Fetch what candidate and champion were not both trained on, and compare it."""
+    pointers = ("champion-version", "train-pointer", "train-md5", "champion-md5")
+    options = {name: "candidate-md5" if name == "train-md5" else name for name in pointers}
+    return chain(
+        "measure-changes-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", *pointers),
+        _of_rows("changes", *(f"--{option}={parameter(name)}" for name, option in options.items())),
+    )
+
+
+def _of_rows(name: str, *options: str) -> Step:
+    """A measurement that fetches by itself, because it needs more than what one pointer says."""
+    return step(
+        name,
+        *_what_is_measured(rows=False),
+        f"--source={SOURCE}",
+        *options,
+        account=RECORDER,
+        source=True,
+        outputs=("evidence-uri", "evidence-sha256"),
+        memory="4Gi",
+        registry=True,
+        pod_spec_patch=parameter("data-pod"),
+    )
+
+
 def _data(pointer: str, expected: str, *, account: str) -> Step:
     """Fetches what the pointer of this parameter names, through the platform's cache if it has one."""
     return step(
@@ -306,4 +365,12 @@ def _what_is_measured(*, rows: bool = True) -> tuple[str, ...]:
     )
 
 
-STOCK = (train_v1, measure_evaluate_v1, measure_parity_v1, measure_behaviour_v1, measure_drift_v1)
+STOCK = (
+    train_v1,
+    measure_evaluate_v1,
+    measure_parity_v1,
+    measure_behaviour_v1,
+    measure_drift_v1,
+    measure_contract_v1,
+    measure_changes_v1,
+)

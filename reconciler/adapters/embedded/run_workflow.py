@@ -45,6 +45,7 @@ from reconciler.adapters.embedded.pod import Pod, TaskError, render
 from reconciler.adapters.embedded.workflow_fields import read_fields
 from reconciler.core.argo import (
     CHECKPOINT,
+    TERMINATION_LOG,
     Condition,
     continues,
     references,
@@ -345,11 +346,16 @@ class Run:
             template,
             root=root,
             log=self.folder / "logs" / f"{title}.log",
-            environment={**self._environment(template), COOKIE: str(self.folder)},
+            environment={
+                **self._environment(template),
+                COOKIE: str(self.folder),
+                TERMINATION_LOG: str(root / "termination-log"),
+            },
             limit=min(limits, default=None),
             grace=self.submission.grace,
         )
         await pod.stage(sources)
+        (root / "termination-log").touch()
         if any(m["mountPath"] == CHECKPOINT for m in call.template["container"].get("volumeMounts") or ()):
             kept = self.folder / "checkpoints" / call.task
             kept.mkdir(parents=True, exist_ok=True)
@@ -359,7 +365,10 @@ class Run:
             message = "Pod was active on the node longer than the specified deadline"
             return self._end(title, "Failed", message)
         if code:
-            return self._end(title, "Failed", f"main: Error (exit code {code})", exit_code=code)
+            word = root / "termination-log"
+            said = word.read_text(errors="replace").strip() if word.exists() else ""
+            message = f"main: Error (exit code {code}){': ' if said else ''}{said}"
+            return self._end(title, "Failed", message, exit_code=code)
         for name, product in pod.artifacts().items():
             self.artifacts[f"tasks.{call.task}.outputs.artifacts.{name}"] = product
         outputs = pod.parameters()
