@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from reconciler.core.plan import Answer, GateVerdict
 from reconciler.report.drawing import LEGEND, bar, drawing
@@ -11,6 +12,9 @@ from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
 
 HEAD = ("GATE", "ASKED", "VALUE", "CHAMPION", "INTERVAL", "N", "VERDICT")
 STYLES: dict[Answer, Style] = {"pass": "good", "review": "warn", "block": "bad"}
+MANY = 8
+"""More gates than these are drawn by measurement."""
+
 SEVERITY: dict[Answer, int] = {"block": 0, "review": 1, "pass": 2}
 
 
@@ -59,17 +63,51 @@ def blocks(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) -
 
 
 def table(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) -> list[Block]:
-    """The rows alone."""
+    """The rows alone. Many that are drawn are shown by measurement, the one with the worst answer first."""
     if not gates:
         return []
-    ordered = by_severity(gates)
+    groups = _by_measurement(gates) if drawn and len(gates) > MANY else [by_severity(gates)]
+    ordered = [gate for group in groups for gate in group]
     bars = _bars(ordered) if drawn else [()] * len(ordered)
     rows = tuple((*_row(gate, gates), *bar) for gate, bar in zip(ordered, bars, strict=True))
-    narrow = tuple(each for row in rows for each in _folded(row, indent))
-    grid = Grid((*HEAD, "DRAWN") if drawn else HEAD, rows, indent, narrow)
+    narrow: list[Block] = []
+    left = iter(rows)
+    for group in groups:
+        narrow += [_heading(group, indent)] if len(groups) > 1 else []
+        deeper = indent + 2 if len(groups) > 1 else indent
+        narrow += [each for row in islice(left, len(group)) for each in _folded(row, deeper)]
+    head = (*HEAD, "DRAWN") if drawn else HEAD
+    if len(groups) > 1:
+        head = ("MEASURED", *head)
+        rows = tuple((first, *row) for first, row in zip(_firsts(groups), rows, strict=True))
+    grid = Grid(head, rows, indent, tuple(narrow))
     shown = "".join(span.text for bar in bars for span in bar)
     legend = [text for mark, text in LEGEND.items() if mark in shown]
     return [grid, line(Span("   ".join(legend), "dim"), indent=indent)] if legend else [grid]
+
+
+def _by_measurement(gates: Sequence[GateVerdict]) -> list[list[GateVerdict]]:
+    groups: dict[str, list[GateVerdict]] = {}
+    for gate in by_severity(gates):
+        groups.setdefault(measurement(gate), []).append(gate)
+    return list(groups.values())
+
+
+def measurement(gate: GateVerdict) -> str:
+    return gate.metric.partition(".")[0]
+
+
+def _firsts(groups: Sequence[Sequence[GateVerdict]]) -> Iterator[Span]:
+    """The measurement's name beside the first gate of each group, and nothing beside the others."""
+    for group in groups:
+        yield cell(measurement(group[0]), "note")
+        yield from (Span("") for _ in group[1:])
+
+
+def _heading(group: Sequence[GateVerdict], indent: int) -> Line:
+    answers = [gate.verdict for gate in group]
+    said = ", ".join(f"{answers.count(each)} {each}" for each in SEVERITY if each in answers)
+    return line(Span(measurement(group[0]), "note"), f": {said}", indent=indent)
 
 
 def _bars(gates: Sequence[GateVerdict]) -> list[tuple[Span, ...]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.base import Subject
@@ -401,101 +402,200 @@ def test_a_waiver_is_for_its_gate_and_candidate_until_it_expires(other: dict[str
 finite = st.floats(-1, 1).filter(math.isfinite)
 
 
+class Asked(NamedTuple):
+    """A gate, a candidate that it is asked of, and evidence under exactly its key."""
+
+    gate: Gate
+    case: Case
+    document: Evidence
+
+    @property
+    def paired(self) -> bool:
+        versus = self.gate.versus
+        return versus is not None and versus.ref == "champion" and self.case.champion != NO_CHAMPION
+
+    def verdict(self, document: Evidence | None = None, at: datetime = AT) -> GateVerdict:
+        found = document or self.document
+        (said,) = judge(Policy(name="p", gates=(self.gate,)), {_kind(self.gate): found}, self.case, at)
+        return said
+
+
+def _kind(one: Gate) -> str:
+    return one.metric.partition(".")[0]
+
+
 @st.composite
-def gates(draw: st.DrawFn) -> Gate:
-    """Any gate on evaluate.accuracy that can pass at all."""
-    reference = draw(st.sampled_from(["champion", "baseline", None]))
-    bound = {draw(st.sampled_from(["max_drop", "max_rise"])): draw(st.floats(0, 1))}
-    absolute = reference is None or draw(st.booleans())
-    return Gate(
-        name="any",
-        metric="evaluate.accuracy",
-        op=draw(st.sampled_from([">", ">=", "<", "<="])) if absolute else None,
-        threshold=draw(finite) if absolute else None,
-        versus=Versus(ref=reference, **bound) if reference else None,
-        min_samples=draw(st.integers(1, 1000)),
-        max_age=draw(st.sampled_from([None, timedelta(hours=1), timedelta(days=30)])),
-        slices=draw(st.sampled_from([(), ("ink",)])),
-        on_fail=draw(st.sampled_from(["block", "review"])),
-        on_missing=draw(st.sampled_from(["block", "review"])),
-    )
+def cases(draw: st.DrawFn) -> Case:
+    """With and without a champion, recorded requests, a promise, and what a model declares."""
+    case = draw(st.sampled_from([CASE, FIRST, SILENT, SILENT._replace(champion=NO_CHAMPION)]))
+    case = case._replace(traffic=draw(st.sampled_from([case.traffic, NO_TRAFFIC])))
+    case = case._replace(change=draw(st.sampled_from(["version", "serving"])))
+    return promising(case, draw(st.sampled_from([{"accuracy": 0.0}, {}])))
 
 
 @st.composite
 def measured(draw: st.DrawFn) -> Scores:
     low, high = sorted([draw(finite), draw(finite)])
-    n = draw(st.integers(1, 2000))
+    n = draw(st.integers(1000, 2000))
     return scores(draw(finite), n, draw(finite), (low, high), draw(finite))
 
 
-def _each(document: Evidence, spoil: Any) -> Evidence:
-    """Evidence with every score, of the whole and of each slice, spoiled in the same way."""
-    metrics = {
-        name: Metric(
-            overall=spoil(metric.overall),
-            slices={c: {v: spoil(s) for v, s in by.items()} for c, by in metric.slices.items()},
-        )
-        for name, metric in document.metrics.items()
-    }
-    return document.model_copy(update={"metrics": metrics})
+@st.composite
+def asked_of_a_candidate(draw: st.DrawFn) -> Asked:
+    """A gate of any shape, on any measurement, that is asked of the candidate it comes with.
 
-
-def _number(value: float) -> Any:
-    """Past the validation of Estimate, as no document could be."""
-    return lambda s: s.model_copy(update={"candidate": s.candidate.model_copy(update={"value": value})})
-
-
-def _few(one: Gate) -> Any:
-    return lambda s: s.model_copy(
-        update={"candidate": s.candidate.model_copy(update={"n": one.min_samples - 1})}
+    It asks so little that every value from -1 to 1 would do, so that only the spoiling can be the reason
+    why it does not pass.
+    """
+    case, kind = draw(cases()), draw(st.sampled_from(sorted(CATALOGUE)))
+    reference = draw(st.sampled_from(["champion", "baseline", None]))
+    bound = {draw(st.sampled_from(["max_drop", "max_rise"])): draw(st.floats(2, 3))}
+    absolute = reference is None or draw(st.booleans())
+    op, threshold = draw(st.sampled_from([(">", -1.5), (">=", -1.0), ("<", 1.5), ("<=", 1.0)]))
+    alone = ["baseline", "review", "block", *(["absolute"] if absolute else [])]
+    declared = sorted(case.model.declared)
+    one = Gate(
+        name="any",
+        metric=f"{kind}.accuracy",
+        op=op if absolute else None,
+        threshold=threshold if absolute else None,
+        versus=Versus(ref=reference, **bound) if reference else None,
+        min_samples=draw(st.integers(1, 1000)),
+        max_age=draw(st.sampled_from([None, timedelta(hours=1), timedelta(days=30)])),
+        slices=draw(st.sampled_from([(), ("ink",), ("ink", "pen")])),
+        when=When(
+            models=draw(st.sampled_from([(), ("digits",)])),
+            tasks=draw(st.sampled_from([(), ("classification",)])),
+            changes=draw(st.sampled_from([(), (case.change,)])),
+            declares=tuple(draw(st.lists(st.sampled_from(declared), unique=True))),
+            champion=draw(st.booleans()) and case.champion != NO_CHAMPION,
+        ),
+        on_fail=draw(st.sampled_from(["block", "review"])),
+        on_missing=draw(st.sampled_from(["block", "review"])),
+        on_no_champion=draw(st.sampled_from(alone)),
     )
+    slices = {column: {value: draw(measured()) for value in ("a", "b")} for column in one.slices}
+    document = Evidence(
+        measurement=kind,
+        recipe=CATALOGUE[kind].recipe,
+        key=case.key(kind),
+        inputs=dict(case.inputs(kind)),
+        at=AT - timedelta(minutes=59),
+        metrics={"accuracy": Metric(overall=draw(measured()), slices=slices)},
+    )
+    return Asked(one, case, document)
 
 
-SPOILED: dict[str, Any] = {
-    "NaN": lambda d, _: _each(d, _number(math.nan)),
-    "infinity": lambda d, _: _each(d, _number(math.inf)),
-    "minus infinity": lambda d, _: _each(d, _number(-math.inf)),
-    "no value": lambda d, _: _each(
-        d, lambda s: s.model_copy(update={"candidate": Estimate(value=None, n=999)})
-    ),
-    "missing metric": lambda d, _: d.model_copy(update={"metrics": {"f1": d.metrics["accuracy"]}}),
-    "too few samples": lambda d, g: _each(d, _few(g)),
-    "another key": lambda d, _: d.model_copy(update={"key": "0" * 12}),
-    "another measurement": lambda d, _: d.model_copy(update={"measurement": "parity"}),
-    "the future": lambda d, _: d.model_copy(update={"at": AT + timedelta(microseconds=1)}),
-    **{
-        f"another {name}": lambda d, _, name=name: d.model_copy(update={"inputs": {**d.inputs, name: OTHER}})
-        for name in CATALOGUE["evaluate"].inputs
-    },
+def _spoiled_at(asked: Asked, place: int, part: str, **to: Any) -> Evidence:
+    """With one part of one of the scores that the gate looks at changed: of the whole, or of one slice."""
+    metric = asked.document.metrics["accuracy"]
+
+    def spoil(found: Scores) -> Scores:
+        estimate = getattr(found, part)
+        # Past the validation of Estimate, as no document could be.
+        return found.model_copy(update={part: estimate.model_copy(update=to) if to else None})
+
+    looked_at = [(column, value) for column in asked.gate.slices for value in metric.slices[column]]
+    if not looked_at:
+        metric = metric.model_copy(update={"overall": spoil(metric.overall)})
+    else:
+        column, value = looked_at[place % len(looked_at)]
+        by = {**metric.slices[column], value: spoil(metric.slices[column][value])}
+        metric = metric.model_copy(update={"slices": {**metric.slices, column: by}})
+    return asked.document.model_copy(update={"metrics": {"accuracy": metric}})
+
+
+VALUES: dict[str, dict[str, Any]] = {
+    "NaN": {"value": math.nan},
+    "infinity": {"value": math.inf},
+    "minus infinity": {"value": -math.inf},
+    "no value": {"value": None},
+    "no samples": {"n": 0},
 }
+INTERVALS: dict[str, dict[str, Any]] = {
+    "no interval": {"low": None, "high": None},
+    "NaN below": {"low": math.nan},
+    "NaN above": {"high": math.nan},
+    "no end": {"low": -math.inf},
+    "upside down": {"low": 0.5, "high": -0.5},
+}
+PLACES = st.integers(0, 3)
 
 
-@given(gates(), measured(), measured(), st.sampled_from(sorted(SPOILED)))
-def test_no_gate_passes_on_what_was_not_measured_well(one: Gate, whole: Scores, part: Scores, how: str) -> None:
-    good = evidence(whole, {"ink": {"thin": part, "thick": whole}})
-    spoiled = SPOILED[how](good, one)
-    assert ask(one, spoiled).verdict == one.on_missing
+@given(asked_of_a_candidate(), PLACES, st.sampled_from(sorted(VALUES)))
+def test_no_gate_passes_on_a_value_that_is_not_there(asked: Asked, place: int, how: str) -> None:
+    assert asked.verdict(_spoiled_at(asked, place, "candidate", **VALUES[how])).verdict != "pass"
 
 
-@given(gates(), measured())
-def test_no_gate_passes_on_stale_evidence(one: Gate, whole: Scores) -> None:
-    document = evidence(whole, {"ink": {"thin": whole}}, at=AT - timedelta(days=30, seconds=1))
-    if one.max_age is not None:
-        assert ask(one, document).verdict == one.on_missing
+@given(asked_of_a_candidate(), PLACES, st.sampled_from(["candidate", "champion", "difference"]))
+def test_no_gate_passes_on_too_few_samples(asked: Asked, place: int, part: str) -> None:
+    few = _spoiled_at(asked, place, part, n=asked.gate.min_samples - 1)
+    if part == "candidate" or asked.paired:
+        assert asked.verdict(few).verdict != "pass"
 
 
-@given(gates(), measured(), st.sampled_from(["champion", "difference"]), st.booleans())
-def test_no_paired_gate_passes_without_the_pair(one: Gate, whole: Scores, part: str, absent: bool) -> None:
-    nothing = None if absent else Estimate(value=None, n=2000)
-    document = _each(evidence(whole, {"ink": {"thin": whole}}), lambda s: s.model_copy(update={part: nothing}))
-    if one.versus is not None and one.versus.ref == "champion":
-        assert ask(one, document).verdict == one.on_missing
+@given(asked_of_a_candidate(), PLACES, st.data())
+def test_no_gate_passes_against_a_champion_that_was_not_measured_well(
+    asked: Asked, place: int, data: st.DataObject
+) -> None:
+    part = data.draw(st.sampled_from(["champion", "difference"]))
+    ways = {"absent": {}, **VALUES, **(INTERVALS if part == "difference" else {})}
+    how = data.draw(st.sampled_from(sorted(ways)))
+    if asked.paired:
+        assert asked.verdict(_spoiled_at(asked, place, part, **ways[how])).verdict != "pass"
 
 
-def test_the_property_is_about_evidence_that_could_pass() -> None:
-    """Otherwise the law above would hold of a judge that refuses everything."""
-    assert ask(gate(slices=("ink",), min_samples=1000), evidence(slices=INK)).verdict == "pass"
-    assert ask(paired(max_age=timedelta(days=30)), evidence()).verdict == "pass"
+@given(asked_of_a_candidate(), st.data())
+def test_no_gate_passes_on_evidence_of_something_else(asked: Asked, data: st.DataObject) -> None:
+    document, kind = asked.document, _kind(asked.gate)
+    name = data.draw(st.sampled_from(CATALOGUE[kind].inputs))
+    others: dict[str, dict[str, Any]] = {
+        "key": {"key": "0" * 12},
+        "measurement": {"measurement": "another"},
+        f"input {name}": {"inputs": {**document.inputs, name: OTHER}},
+        "an input less": {"inputs": {key: of for key, of in document.inputs.items() if key != name}},
+        "metric": {"metrics": {"f1": document.metrics["accuracy"]}},
+    }
+    if asked.gate.slices:
+        metric = document.metrics["accuracy"]
+        less = {column: by for column, by in metric.slices.items() if column != asked.gate.slices[-1]}
+        others["a slice less"] = {"metrics": {"accuracy": metric.model_copy(update={"slices": less})}}
+    how = data.draw(st.sampled_from(sorted(others)))
+    assert asked.verdict(document.model_copy(update=others[how])).verdict != "pass"
+
+
+@given(asked_of_a_candidate(), st.integers(1, 10**9))
+def test_no_gate_passes_on_evidence_that_is_too_old_or_of_the_future(asked: Asked, microseconds: int) -> None:
+    later = timedelta(microseconds=microseconds)
+    if asked.gate.max_age is not None:
+        assert asked.verdict(at=asked.document.at + asked.gate.max_age + later).verdict != "pass"
+    assert asked.verdict(at=asked.document.at - later).verdict != "pass"
+
+
+@given(asked_of_a_candidate())
+def test_no_gate_passes_without_evidence_or_a_promise_it_compares_with(asked: Asked) -> None:
+    policy = Policy(name="p", gates=(asked.gate,))
+    (said,) = judge(policy, {}, asked.case, AT)
+    assert said.verdict != "pass"
+    if asked.gate.versus is not None and asked.gate.versus.ref == "baseline":
+        case = promising(asked.case, {})
+        evidence = {_kind(asked.gate): asked.document}
+        assert [verdict.verdict != "pass" for verdict in judge(policy, evidence, case, AT)] == [True]
+
+
+def test_the_laws_are_about_evidence_that_could_pass() -> None:
+    """Otherwise the laws above would hold of a judge that refuses everything."""
+    shapes: set[tuple[bool, str, bool]] = set()
+
+    @settings(max_examples=500, database=None, derandomize=True, deadline=None)
+    @given(asked_of_a_candidate())
+    def look(asked: Asked) -> None:
+        against = asked.gate.versus.ref if asked.gate.versus else ""
+        if asked.verdict().verdict == "pass":
+            shapes.add((bool(asked.gate.slices), against, asked.case.champion == NO_CHAMPION))
+
+    look()
+    assert shapes == set(product((False, True), ("", "baseline", "champion"), (False, True)))
 
 
 BASELINE = promising(CASE, {"accuracy": 0.9})

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.cli.comment import changed_policies
 from reconciler.cli.main import run
+from reconciler.cli.session import Session
 from reconciler.core.base import Subject
 from reconciler.core.documents import evidence_path, release_path
 from reconciler.core.errors import Retryable
@@ -430,3 +432,12 @@ def test_simulate_on_a_real_repository(clone: Path, capsys: pytest.CaptureFixtur
     assert len(json.loads(capsys.readouterr().out)["candidates"]) == len(reckoned())
     assert run(["policy", "simulate", "--environment", "prod"]) == 1
     assert "there is no environment prod" in capsys.readouterr().err
+
+
+def test_the_plans_comment_carries_it_where_policies_change(clone: Path) -> None:
+    assert changed_policies(Session(clone)) == ""
+    for path, text in FIRST.files().items():
+        (clone / path).write_text(text)
+    said = changed_policies(Session(clone))
+    assert said.startswith("\n### Past candidates by the policies of `main at ")
+    assert "- `staging`: 13 past candidates: 2 would have been let through, 11 the same." in said

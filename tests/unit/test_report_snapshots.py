@@ -498,6 +498,38 @@ AT_REST = explain.Explanation(
     ),
 )
 
+MEASURED = {
+    "evaluate": ("accuracy", "auc", "f1-macro", "log-loss", "calibration", "fairness"),
+    "speed": ("p95", "ratio", "start-up", "memory"),
+    "drift": ("psi-max", "psi-prediction"),
+    "files": ("signature", "unpinned", "pickles", "size"),
+    "behaviour": ("invariance", "direction", "minimum"),
+    "parity": ("agreement",),
+}
+MANY = REFUSED.model_copy(
+    update={
+        "gates": (
+            *GATES,
+            *(
+                GATES[0].model_copy(
+                    update={
+                        "gate": name,
+                        "metric": f"{measurement}.{name}",
+                        "verdict": {"p95": "block", "psi-max": "review"}.get(name, "pass"),
+                        "why": f"{name} is what it is",
+                    }
+                )
+                for measurement, names in MEASURED.items()
+                for name in names
+            ),
+        ),
+        "objections": (),
+    }
+)
+EXPLAINED_MANY = EXPLAINED.model_copy(
+    update={"judged": (EXPLAINED.judged[0].model_copy(update={"verdict": MANY}),), "holds": ()}
+)
+
 DIFF = """\
 diff --git a/environments/staging/rendered/digits/deployment.yaml b/environments/staging/rendered/...
 index 1..2 100644
@@ -564,6 +596,8 @@ CASES = {
     "explain-60.txt": lambda: folded(explain.blocks(EXPLAINED), 60),
     "explain-200.txt": lambda: folded(explain.blocks(EXPLAINED), 200),
     "explain-80.txt": lambda: folded(explain.blocks(EXPLAINED), 80),
+    "explain-many-80.txt": lambda: folded(explain.blocks(EXPLAINED_MANY), 80),
+    "explain-many-200.txt": lambda: folded(explain.blocks(EXPLAINED_MANY), 200),
     "explain-at-rest.txt": lambda: plain(explain.blocks(AT_REST)),
     "pulls.txt": lambda: plain(pulls.table([PULL])),
     "pull.txt": lambda: plain([*pulls.head(PULL), *pulls.difference(DIFF)]),
