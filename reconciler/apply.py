@@ -1,7 +1,8 @@
 """Carries a plan out: one write for each action, nothing decided here, nothing waited for.
 
-The actions of one subject run in order, and the first failure skips the rest of that subject only. A write that
-was made already is success. Called by the loop while it holds the lease.
+The actions of one subject run in order, and the first failure skips the rest of that subject only; where people
+could not be told, only the mark that they were is skipped. A write that was made already is success. Called by
+the loop while it holds the lease.
 """
 
 from __future__ import annotations
@@ -37,10 +38,15 @@ def apply(plan: Plan, writers: Writers) -> tuple[Outcome, ...]:
     """What became of each action, in the plan's order."""
     outcomes: list[Outcome] = []
     stopped: dict[Subject, str] = {}
+    undone: set[str] = set()
+    opened: dict[str, int] = {}
     for action in plan.actions:
-        outcome = _outcome(action, writers, stopped.get(action.subject, ""))
-        if outcome.result == "failed":
+        stopped_by = stopped.get(action.subject, "") or (action.after if action.after in undone else "")
+        outcome = _outcome(action, writers, opened, stopped_by)
+        if outcome.result == "failed" and not isinstance(action, Tell):
             stopped[action.subject] = action.key
+        if outcome.result in ("failed", "skipped"):
+            undone.add(action.key)
         outcomes.append(outcome)
     return tuple(outcomes)
 
@@ -88,12 +94,12 @@ def update_pull_request(action: UpdatePullRequest, forge: ForgeWriter) -> None:
     )
 
 
-def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
+def _outcome(action: Action, writers: Writers, opened: dict[str, int], stopped_by: str) -> Outcome:
     about = {"key": action.key, "kind": action.kind, "subject": action.subject}
     if stopped_by:
         return Outcome(**about, result="skipped", detail=f"because {stopped_by} failed")
     try:
-        detail, changed = _write(action, writers)
+        detail, changed = _write(action, writers, opened)
     except TrueupError as error:
         return Outcome(**about, result="failed", detail=str(error), retryable=isinstance(error, Retryable))
     except Exception as error:
@@ -101,8 +107,11 @@ def _outcome(action: Action, writers: Writers, stopped_by: str) -> Outcome:
     return Outcome(**about, result="done" if changed else "already", detail=detail)
 
 
-def _write(action: Action, writers: Writers) -> tuple[str, bool]:
-    """One write; a word about it, and whether anything changed."""
+def _write(action: Action, writers: Writers, opened: dict[str, int]) -> tuple[str, bool]:
+    """One write; a word about it, and whether anything changed.
+
+    ``opened`` keeps the numbers of the pull requests that this tick opened, by their actions' keys.
+    """
     match action:
         case SubmitWorkflow():
             return action.name, submit(action, writers.engine)
@@ -127,7 +136,8 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
             update_pull_request(action, writers.forge)
             return f"#{action.number}", True
         case OpenPullRequest():
-            return f"#{open_pull_request(action, writers.forge)}", True
+            number = opened[action.key] = open_pull_request(action, writers.forge)
+            return f"#{number}", True
         case ClosePullRequest():
             writers.forge.close(action.number, reason=inert(action.reason))  # it may quote a model's text
             return f"#{action.number}", True
@@ -151,8 +161,10 @@ def _write(action: Action, writers: Writers) -> tuple[str, bool]:
             )
             return ", ".join(action.objects), True
         case Tell():
-            writers.notifier.send(action.message)
-            return "told", True
+            about = action.message.pull_request or opened.get(action.after)
+            message = action.message.model_copy(update={"pull_request": about})
+            writers.notifiers[action.notifier].send(message, key=action.key)
+            return action.notifier, True
         case PublishChecks():
             writers.forge.publish(action.number, head=action.head, checks=action.checks)
             return f"#{action.number}", True

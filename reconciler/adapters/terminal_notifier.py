@@ -1,21 +1,17 @@
-"""The port ``Notifier`` for a person who watches: every message goes to the terminal."""
+"""The port ``Notifier`` for a person who watches: every message is a line on the terminal, or in the log."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from reconciler.core.plan import Message
 
 
 class TerminalNotifier:
-    """``write`` gets each message without a final newline, and without control characters.
+    """``write`` gets what ``render`` makes of each message: one line that steers nobody's terminal."""
 
-    A message may quote what others wrote (titles, log lines), which must not steer the reader's terminal.
-    """
+    def __init__(self, write: Callable[[str], None], render: Callable[[Message], str]) -> None:
+        self._write, self._render = write, render
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def send(self, message: str) -> None:
-        self._write(_CONTROL.sub("", message).rstrip())
+    def send(self, message: Message, *, key: str) -> None:  # noqa: ARG002 - a person sees
+        self._write(self._render(message))

@@ -8,6 +8,7 @@ sources           what is read of it: from its origin, by whose credentials, fro
 registries        MLflow
 forges            pull requests, as trueup or as a person
 clusters          what runs: the engine, the clusters, the lease, and what their processes get
+notifiers         who is told
 process           the clock, the environment and the secrets, which nothing else reads
 ================  =============================================================================================
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.bootstrap.clusters import connect_cluster, connect_engine, connect_lease
 from reconciler.bootstrap.forges import connect_forge
+from reconciler.bootstrap.notifiers import connect_notifiers
 from reconciler.bootstrap.process import Clock, now
 from reconciler.bootstrap.registries import connect_registries
 from reconciler.core.platform import Platform
@@ -37,12 +39,11 @@ def connect(
     clock: Clock = now,
 ) -> tuple[Readers, Writers]:
     """Everything the Platform names. Nothing is contacted yet. ``tell`` shows a message to who is there."""
-    from reconciler.adapters.terminal_notifier import TerminalNotifier
-
     registries = connect_registries(repository, platform)
     engine = connect_engine(repository, platform, source)
     forge = connect_forge(repository, platform.forge, clock)
     clusters = {name: connect_cluster(repository, platform, name) for name in platform.clusters}
     readers = Readers(source, registries, engine, forge, clusters)
+    notifiers = connect_notifiers(platform, tell, clock)
     lease = connect_lease(repository, platform, clock)
-    return readers, Writers(registries, engine, forge, clusters, TerminalNotifier(tell), lease)
+    return readers, Writers(registries, engine, forge, clusters, notifiers, lease)

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from reconciler.bootstrap.clusters import connect_cluster, connect_engine, connect_lease
 from reconciler.bootstrap.forges import connect_forge
+from reconciler.bootstrap.notifiers import connect_notifier
 from reconciler.bootstrap.process import PLATFORM, cache, is_set, now
 from reconciler.bootstrap.registries import connect_registries, tracking_uris
 from reconciler.bootstrap.repository import Repository
@@ -33,7 +34,7 @@ from reconciler.bootstrap.sources import folder_source, git_source, platform_her
 from reconciler.core.documents import Environment
 from reconciler.core.errors import Terminal, TrueupError
 from reconciler.core.finding import Finding, State
-from reconciler.core.platform import ForgeEmbedded, Platform, Secret
+from reconciler.core.platform import ForgeEmbedded, NotifierTerminal, Platform, Secret
 from reconciler.load import load
 from reconciler.ports import Diagnosed
 from reconciler.report.text import count
@@ -70,6 +71,7 @@ def examine(repository: Repository) -> list[Finding]:
         "lease": _lease,
         "forge": _forge,
         **{f"cluster {name}": _cluster(name) for name in sorted(platform.clusters)},
+        **{f"notifier {name}": _notifier(name) for name in sorted(platform.notifiers)},
     }
     looks = [_Look(name, part, patient) for name, part in parts.items()]
     end = time.monotonic() + PATIENCE
@@ -311,6 +313,19 @@ def _cluster(name: str) -> Part:
                 yield _say(check, "fail", f"the namespace {namespace} was not read: {gap.error}")
 
         yield from _looked(check, cluster, here, read)
+
+    return look
+
+
+def _notifier(name: str) -> Part:
+    """Nothing is sent: people would have to read it."""
+
+    def look(patient: Patient) -> Iterator[Finding]:
+        check, named = f"notifier {name}", patient.platform.notifiers[name]
+        notifier = connect_notifier(named, lambda _: None)
+        yield from _looked(check, notifier, (), lambda: iter(()))
+        if isinstance(named, NotifierTerminal):
+            yield _say(check, "ok", "tells whoever watches", named.type)
 
     return look
 

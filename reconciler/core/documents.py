@@ -259,6 +259,11 @@ class Environment(Document):
     rollback: Rollback = Rollback()
     drift: Drift = Drift()
     limits: Limits = Limits()
+    notify: tuple[Name, ...] = Field(
+        default=("default",),
+        description="The Platform's notifiers that are told of what concerns no gate: a rollback, an outage, a "
+        "pin that may not be applied.",
+    )
     retrain_on: tuple[Trigger, ...] = Field(
         default=("code", "data"),
         description="What trains anew at once; beside `schedule`, all else waits for the model's own.",
@@ -664,7 +669,9 @@ class Gate(Frozen):
         description="Before the first release: judge by the threshold alone, compare with the model's baseline "
         "instead, or answer so.",
     )
-    notify: Later = None
+    notify: tuple[Name, ...] = Field(
+        default=(), description="The Platform's notifiers that are told where it does not pass."
+    )
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:

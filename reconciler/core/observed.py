@@ -50,8 +50,9 @@ def verified_tag(environment: str) -> str:
     return f"trueup.verified.{environment}"
 
 
-def told_tag(environment: str) -> str:
-    return f"trueup.told.{environment}"
+def told_tag(environment: str, event: str, notifier: str) -> str:
+    """Its value is the digest of what was told of: one tag for each notifier, as each may fail alone."""
+    return f"trueup.told.{environment}.{event}.{notifier}"
 
 
 def alias_tag(environment: str) -> str:

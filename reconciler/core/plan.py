@@ -7,6 +7,7 @@ fails stops the rest of that subject only.
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -85,11 +86,12 @@ class Verdict(Frozen):
 
 
 class Act(Frozen):
-    """What every action has."""
+    """What every action has. ``after``: the key of an action of its subject without which it makes no sense."""
 
     key: str
     subject: Subject
     reason: str
+    after: str = Field(default="", exclude_if=operator.not_)
 
 
 class SubmitWorkflow(Act):
@@ -220,11 +222,35 @@ class PruneWorkload(Act):
     objects: tuple[str, ...]
 
 
+Event = Literal["needs-review", "gate-failed", "rollback", "unadmitted", "outage"]
+
+
+class Message(Frozen):
+    """What people are told, in parts: each notifier shows them in its own way (reconciler.report.message)."""
+
+    event: Event
+    subject: Subject
+    title: str
+    reason: str
+    gates: tuple[GateVerdict, ...] = Field(default=(), description="Those that do not pass.")
+    pull_request: int | None = None
+    pages: str = Field(default="", description="What its number is put after, for its address in a browser.")
+
+    @property
+    def link(self) -> str:
+        """The address of the pull request; empty where there is none, or its forge has no pages."""
+        return f"{self.pages}{self.pull_request}" if self.pages and self.pull_request else ""
+
+
 class Tell(Act):
-    """Tell people. The mark that it was said is the next action of the same subject."""
+    """Tell people. The mark that it was said is the next action of the same subject.
+
+    One that fails stops only its mark. Where it comes after opening a pull request, apply gives its number.
+    """
 
     kind: Literal["tell"] = "tell"
-    message: str
+    notifier: str
+    message: Message
 
 
 class ReadyPullRequest(Act):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from reconciler.core.base import Document, Duration, Frozen, Later, Name, parse_duration
 
@@ -143,6 +143,11 @@ class ForgeEmbedded(Frozen):
 
     type: Literal["embedded"] = "embedded"
 
+    @property
+    def pages(self) -> str:
+        """What a pull request's number is put after for its address in a browser; empty: there are no pages."""
+        return ""
+
 
 Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=200)]
 
@@ -154,6 +159,10 @@ class ForgeGitea(Frozen):
     url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
     repository: Repository = Field(description="OWNER/NAME")
     token: Secret
+
+    @property
+    def pages(self) -> str:
+        return f"{self.url.rstrip('/')}/{self.repository}/pulls/"
 
 
 class GitHubApp(Frozen):
@@ -178,6 +187,11 @@ class ForgeGitHub(Frozen):
         if (self.app is None) == (self.token is None):
             raise ValueError("needs exactly one of app and token")
         return self
+
+    @property
+    def pages(self) -> str:
+        site = self.url.rstrip("/").removesuffix("/api/v3").replace("//api.github.com", "//github.com")
+        return f"{site}/{self.repository}/pull/"
 
 
 class ClusterEmbedded(Frozen):
@@ -223,8 +237,49 @@ AnyCluster = Annotated[
 ]
 
 
-class Notifier(Frozen):
+class NotifierTerminal(Frozen):
+    """Whoever watches the reconciler, or reads its log."""
+
     type: Literal["terminal"] = "terminal"
+
+
+class NotifierSlack(Frozen):
+    """A channel of Slack: by an incoming webhook, which has one, or as a bot that is in it."""
+
+    type: Literal["slack"]
+    webhook: Secret | None = Field(default=None, description="The address of an incoming webhook.")
+    token: Secret | None = Field(default=None, description="Of a bot with the scope chat:write.")
+    channel: Annotated[str, Field(pattern=r"^#?[^\s#<>&]{1,80}$")] | None = Field(
+        default=None, description="For a token: its id, as in C0123456789, which survives a new name; or #NAME."
+    )
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+/$")] = Field(
+        default="https://slack.com/api/", description="For a token: where Slack's methods are."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.webhook is None) == (self.token is None):
+            raise ValueError("needs exactly one of webhook and token")
+        if (self.token is None) != (self.channel is None):
+            raise ValueError("needs channel beside token, and not beside webhook, which has its own")
+        return self
+
+
+class NotifierWebhook(Frozen):
+    """Anything that takes JSON by POST. Who receives it checks the signature: docs/notifications.md."""
+
+    type: Literal["webhook"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$", max_length=300)]
+    secret: Secret = Field(description="Key of the HMAC-SHA256 over the body in X-Trueup-Signature-256.")
+
+
+AnyNotifier = Annotated[NotifierTerminal | NotifierSlack | NotifierWebhook, Discriminator("type")]
+DEFAULT = "default"
+"""The notifier that is always there: shipped policies and environments name it, and a team says what it is."""
+
+
+def _with_default(named: dict[str, AnyNotifier]) -> dict[str, AnyNotifier]:
+    return {DEFAULT: NotifierTerminal(), **named}
 
 
 class Images(Frozen):
@@ -251,7 +306,11 @@ class Platform(Document):
     engine: AnyEngine = EngineEmbedded()
     forge: AnyForge = ForgeEmbedded()
     clusters: dict[Name, AnyCluster] = Field(default={"local": ClusterEmbedded()}, validate_default=True)
-    notifier: Notifier = Notifier()
+    notifiers: Annotated[dict[Name, AnyNotifier], AfterValidator(_with_default)] = Field(
+        default={},
+        validate_default=True,
+        description="For `notify` of gates and environments. `default` is the terminal unless it is said here.",
+    )
     images: Images = Images()
     groups: dict[Name, tuple[Account, ...]] = Field(
         default_factory=dict, description="Accounts, as the forge spells them, for `promotion.approvedBy`."

@@ -126,6 +126,7 @@ def _policy(documents: Documents, lineage: list[str]) -> Iterator[Finding]:
             for field, looser, hint in loosenings(inherited[gate.name], gate):
                 what = f"gate {gate.name} {looser}, and a policy may only tighten what it extends"
                 yield Finding(path, ("gates", index, *field), what, hint)
+        yield from _notified(documents, path, ("gates", index, "notify"), gate.notify)
         for model in gate.when.models:
             # A model that is not here yet is no mistake; a name that is nearly that of another one is.
             hint = nearest(model, documents.named["Model"])
@@ -161,6 +162,14 @@ def _tests(documents: Documents, policies: Mapping[str, Policy]) -> Iterator[Fin
                 yield Finding(path, (*place, measurement), what, nearest(measurement, CATALOGUE))
 
 
+def _notified(documents: Documents, path: str, field: Path, names: tuple[str, ...]) -> Iterator[Finding]:
+    known = documents.platform.notifiers if documents.platform else {*names}
+    for n, name in enumerate(names):
+        if name not in known:
+            hint = nearest(name, known, if_none="add it to notifiers in environments/platform.yaml")
+            yield Finding(path, (*field, n), f"names the unknown notifier {name}", hint)
+
+
 # --- everything else --------------------------------------------------------------------------------------
 
 
@@ -181,6 +190,7 @@ def _environments(documents: Documents, policies: Mapping[str, Policy]) -> Itera
     for name, environment in environments.items():
         path = environment_path(name)
         yield from _policy_of(documents, path, environment, policies)
+        yield from _notified(documents, path, ("notify",), environment.notify)
         platform = documents.platform
         for field, value, choices in (
             ("registry", environment.registry, platform.registries if platform else None),

@@ -27,7 +27,7 @@ from reconciler.core.plan import (
 )
 from reconciler.planning.decision import Decision
 from reconciler.planning.holds import hold
-from reconciler.planning.serving import tell_once
+from reconciler.planning.telling import tell_environment
 from reconciler.planning.view import View
 
 Decisions = dict[Subject, Decision]
@@ -57,7 +57,7 @@ def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...
         decisions = _outage(view, decisions, name, limits.rollbacks, tripped)
         decisions = _submissions(view, decisions, name, limits)
         decisions = _pull_requests(view, decisions, name, limits.open_pull_requests)
-    return _collections(decisions), tuple(tripped)
+    return _whole(_collections(decisions)), tuple(tripped)
 
 
 def _once_each(decisions: Decisions) -> Decisions:
@@ -124,7 +124,9 @@ def _outage(view: View, decisions: Decisions, environment: str, limit: int, trip
     first = failing[0]
     release = view.release(first)
     if release is not None:
-        left[first] = left[first].and_then(tell_once(view, first, release, "outage", sentence))
+        title = f"an outage in {environment}: nothing is rolled back"
+        told = tell_environment(view, first, release, "outage", title, sentence)
+        left[first] = left[first].and_then(told)
     return left
 
 
@@ -208,6 +210,18 @@ def _collections(decisions: Decisions) -> Decisions:
                 names += len(action.names)
             actions.append(action)
         left[subject] = Decision(tuple(actions), decision.holds)
+    return left
+
+
+def _whole(decisions: Decisions) -> Decisions:
+    """Without what makes no sense any more: nobody is told of a pull request that has to wait."""
+    left = {}
+    for subject, decision in decisions.items():
+        kept: dict[str, Action] = {}
+        for action in decision.actions:
+            if not action.after or action.after in kept:
+                kept[action.key] = action
+        left[subject] = Decision(tuple(kept.values()), decision.holds)
     return left
 
 

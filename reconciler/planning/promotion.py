@@ -9,11 +9,12 @@ from reconciler.core.observed import Gap
 from reconciler.core.plan import Hold
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.candidates import Candidate, by_rule, candidate
-from reconciler.planning.decision import Decision, wait
+from reconciler.planning.decision import NOTHING, Decision, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.measuring import Measured, plan_measuring
 from reconciler.planning.proposals import Wish, close_unwanted, keep_up, plan_proposal, refusal, with_release
 from reconciler.planning.releases import with_digests
+from reconciler.planning.telling import tell_of_gates
 from reconciler.planning.view import View
 
 
@@ -50,13 +51,18 @@ def plan_promotion(view: View, subject: Subject) -> Decision:
     if not measured.complete:
         return measured.decision
     wish = promotion_wish(view, subject, wanted, measured, order=order)
-    if wish.verdict.verdict == "block" and asked:
-        refused = refusal(subject, wish.verdict, f"version {wanted.pin.version}{asked} is not promoted")
-        return measured.decision.and_then(keep_up(view, wish)).and_then(wait(refused))
     if wish.verdict.verdict == "block":
-        stopped = close_unwanted(view, subject, "promote", f"no longer admissible: {wish.verdict.against()[0]}")
-        refused = refusal(subject, wish.verdict, f"version {wanted.pin.version} is not promoted")
-        return measured.decision.and_then(stopped).and_then(wait(refused))
+        title = (
+            f"version {wanted.pin.version} of {subject.model}{asked} is not promoted to {subject.environment}"
+        )
+        stopped = (
+            keep_up(view, wish)
+            if asked
+            else close_unwanted(view, subject, "promote", f"no longer admissible: {wish.verdict.against()[0]}")
+        )
+        told = tell_of_gates(view, subject, wish.release, wish.verdict, title) if wish.release else NOTHING
+        refused = refusal(subject, wish.verdict, f"version {wanted.pin.version}{asked} is not promoted")
+        return measured.decision.and_then(stopped).and_then(told).and_then(wait(refused))
     return measured.decision.and_then(plan_proposal(view, wish))
 
 

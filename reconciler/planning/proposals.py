@@ -37,9 +37,10 @@ from reconciler.core.plan import (
 )
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.checks import plan_checks
-from reconciler.planning.decision import Decision, act, wait
+from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.renderers import blob_ids, render
+from reconciler.planning.telling import tell_environment, tell_of_gates
 from reconciler.planning.view import View
 
 
@@ -199,7 +200,31 @@ def _open(view: View, wish: Wish) -> Decision:
                 "change what is wanted",
             )
         )
-    return act(open_request(view, wish))
+    opened = open_request(view, wish)
+    return act(opened).and_then(_told(view, wish, wish.verdict, after=opened.key))
+
+
+def _told(
+    view: View, wish: Wish, verdict: Verdict, *, after: str = "", pull_request: int | None = None
+) -> Decision:
+    """Who is told that this pull request is open: it waits for a person, or takes back what failed."""
+    pinned = view.release(wish.subject)
+    if wish.intent == "promote" and wish.release is not None:
+        return tell_of_gates(
+            view, wish.subject, wish.release, verdict, wish.title, after=after, pull_request=pull_request
+        )
+    if wish.intent == "rollback" and pinned is not None:
+        return tell_environment(
+            view,
+            wish.subject,
+            pinned,
+            "rollback",
+            wish.title,
+            wish.reason,
+            after=after,
+            pull_request=pull_request,
+        )
+    return NOTHING
 
 
 def _close(existing: PullRequest, subject: Subject, why: str) -> ClosePullRequest:
@@ -226,10 +251,12 @@ def _merge(view: View, wish: Wish, existing: PullRequest) -> Decision:
                 update_request(view, wish, existing, f"its head is not admissible: {verdict.against()[0]}")
             )
         refused = refusal(subject, verdict, f"#{number}")
-        return plan_checks(existing, verdict, subject, refused).and_then(wait(refused))
+        shown = plan_checks(existing, verdict, subject, refused)
+        return shown.and_then(_told(view, wish, verdict, pull_request=number)).and_then(wait(refused))
     people = sorted({a.by for a in existing.approvals if a.head == existing.head and a.by != existing.author})
     waiting = _unapproved(view, wish, existing, verdict, people) or _frozen(view, wish, existing)
     shown = plan_checks(existing, verdict, subject, waiting)
+    shown = shown.and_then(_told(view, wish, verdict, pull_request=number))
     if waiting is not None:
         return shown.and_then(wait(waiting))
     if existing.draft:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from reconciler.core.base import Instant, Subject, show_instant
 from reconciler.core.desired import blobs_digest
 from reconciler.core.documents import Release, rendered_folder
-from reconciler.core.observed import Gap, VerifiedMark, Workload, told_tag, verified_tag
-from reconciler.core.plan import ApplyManifests, Tell, Verdict
+from reconciler.core.observed import Gap, VerifiedMark, Workload, verified_tag
+from reconciler.core.plan import ApplyManifests, Verdict
 from reconciler.planning.admission import admit_pin
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.releases import mark_version
 from reconciler.planning.renderers import blob_ids, render
 from reconciler.planning.renderers.parts import object_name
+from reconciler.planning.telling import tell_environment
 from reconciler.planning.view import View
 
 
@@ -177,25 +178,9 @@ def _unadmitted(view: View, subject: Subject, release: Release, verdict: Verdict
     history = view.pin_history(subject)
     commit = history.commit[:12] if history else ""
     sentence = f"the pin of {commit} was not admissible: {reasons}; nothing of it is applied. Revert {commit}"
-    return tell_once(view, subject, release, "unadmitted", sentence).and_then(
-        wait(hold("unadmitted", subject, sentence, verdict))
+    title = (
+        f"version {release.pin.version} of {subject.model} is pinned in {subject.environment} and not applied"
     )
-
-
-def tell_once(view: View, subject: Subject, release: Release, reason: str, message: str) -> Decision:
-    """Tell people, then mark the pinned version so that they are told once for this release and reason."""
-    version = view.version_of(release)
-    if version is None:
-        return Decision()
-    tag, value = told_tag(subject.environment), f"{reason}@{release.digest}"
-    if version.tags.get(tag) == value:
-        return Decision()
-    return act(
-        Tell(
-            key=f"tell {subject} {reason} {release.digest}",
-            subject=subject,
-            reason=f"people are told once: {reason}",
-            message=f"{subject}: {message}",
-        ),
-        mark_version(subject, release.pin, tag, value, "so that it is said once"),
+    return tell_environment(view, subject, release, "unadmitted", title, sentence).and_then(
+        wait(hold("unadmitted", subject, sentence, verdict))
     )

@@ -25,7 +25,7 @@ from reconciler.core.observed import (
     RegistrySweep,
     WorkflowRun,
 )
-from reconciler.core.plan import FileChange
+from reconciler.core.plan import FileChange, Message
 
 
 class Blob(NamedTuple):
@@ -246,7 +246,11 @@ class ClusterWriter(Protocol):
 
 
 class Notifier(Protocol):
-    def send(self, message: str) -> None: ...
+    def send(self, message: Message, *, key: str) -> None:
+        """Once, to the people behind it. After a Retryable they may have it or not.
+
+        The same message has the same ``key`` when it is sent again, so that a receiver can tell.
+        """
 
 
 class Lease(Protocol):
@@ -277,7 +281,7 @@ class Writers(NamedTuple):
     engine: EngineWriter
     forge: ForgeWriter
     clusters: Mapping[str, ClusterWriter]
-    notifier: Notifier
+    notifiers: Mapping[str, Notifier]
     lease: Lease
 
 

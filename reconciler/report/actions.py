@@ -74,7 +74,7 @@ def target(action: Action) -> str:
         case PruneWorkload():
             return f"{', '.join(action.objects)} of {action.subject} in {action.cluster}/{action.namespace}"
         case Tell():
-            return action.message
+            return f"{action.notifier}: {action.message.title}"
         case PublishChecks():
             said = ", ".join(f"{check.name} {check.state}" for check in action.checks)
             return f"#{action.number} at {action.head[:7]}: {said}"

@@ -2,8 +2,8 @@
 
 Names of slices, error messages of a training run, reasons in exceptions: all of it may come from whoever
 writes a model. :func:`visible` makes it one line for a terminal; :func:`inert` and :func:`code` make it inline
-Markdown that mentions nobody, closes nothing, links nowhere and ends no code span. :func:`verbatim`
-and :func:`printed` are for the lines of differences and logs.
+Markdown that mentions nobody, closes nothing, links nowhere and ends no code span. :func:`mrkdwn` does
+that for Slack; :func:`verbatim` and :func:`printed` are for the lines of differences and logs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,20 @@ def code(text: str, limit: int = 200) -> str:
     """A code span with ``text`` in it, in a table too; a dash where there is none."""
     safe = visible(text, limit).replace("`", "'").replace("<!", "< !").replace("|", "\\|")
     return f"`{safe}`" if safe else "-"
+
+
+_CONTROL = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKUP = re.compile(r"([*_~@#]|:(?=\S)|(?<=\w)\.(?=[A-Za-z]{2}))")  # styles, names, emoji, addresses
+
+
+def mrkdwn(text: str, limit: int = 500) -> str:
+    """Slack's markup that reads as ``text`` and does nothing: no mention, channel, link or style.
+
+    ``&``, ``<`` and ``>`` are all that Slack takes for control (docs.slack.dev, Formatting message text); the
+    rest is what its apps make of text by themselves.
+    """
+    safe = _MARKUP.sub(rf"\1{_BREAK}", visible(text, limit).replace("`", "'"))
+    return "".join(_CONTROL.get(c, c) for c in safe)
 
 
 def verbatim(text: str) -> str:

@@ -18,7 +18,6 @@ import pytest
 from reconciler.adapters.embedded.lease import EmbeddedLease
 from reconciler.adapters.kubernetes.client import Answer, KubernetesClient, Request, connect
 from reconciler.adapters.kubernetes.lease import KubernetesLease
-from reconciler.adapters.terminal_notifier import TerminalNotifier
 from reconciler.core.errors import Retryable
 from reconciler.ports import Lease
 from tests.servers.cluster import Cluster
@@ -195,9 +194,3 @@ def test_what_another_has_by_now_is_left_to_it() -> None:
         leases.version += 1
         leases.spec = {"holderIdentity": "pod-2"}
     assert leases.spec == {"holderIdentity": "pod-2"}
-
-
-def test_the_terminal_notifier_passes_text_and_no_control_characters() -> None:
-    said: list[str] = []
-    TerminalNotifier(said.append).send("production/digits: rolled back\n\thint: \x1b[2Jlook\x07\r\n")
-    assert said == ["production/digits: rolled back\n\thint: [2Jlook"]

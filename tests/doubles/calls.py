@@ -52,7 +52,7 @@ def around_writers(writers: Writers, around: Around) -> Writers:
 
 def _wrapped(ports: Readers | Writers, around: Around) -> dict[str, Any]:
     """The fields of ``ports``, each port or mapping to ports with ``around`` at every call."""
-    kinds = {"registries": "registry", "clusters": "cluster"}
+    kinds = {"registries": "registry", "clusters": "cluster", "notifiers": "notifier"}
     return {
         field: {name: _Wrapped(f"{kinds[field]} {name}", one, around) for name, one in port.items()}
         if isinstance(port, dict)

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reconciler.core.errors import Retryable
+from reconciler.core.plan import Message
+from reconciler.report.message import plain
 
 
 class MemoryNotifier:
     def __init__(self) -> None:
         self.messages: list[str] = []
 
-    def send(self, message: str) -> None:
-        self.messages.append(message)
+    def send(self, message: Message, *, key: str) -> None:
+        self.messages.append(plain(message))
 
 
 class MemoryLease:

@@ -98,7 +98,8 @@ class World:
 
     def writers(self, around: Around | None = None) -> Writers:
         registries, clusters = dict.fromkeys(self.registries, self.registry), {"local": self.cluster}
-        writers = Writers(registries, self.engine, self.forge, clusters, self.notifier, self.lease)
+        notifiers = {"default": self.notifier}
+        writers = Writers(registries, self.engine, self.forge, clusters, notifiers, self.lease)
         return around_writers(writers, around) if around else writers
 
     # --- what the systems do by themselves ----------------------------------------------------------------

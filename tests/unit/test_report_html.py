@@ -17,6 +17,7 @@ from reconciler.core.plan import (
     FileChange,
     GateVerdict,
     Hold,
+    Message,
     Objection,
     OpenPullRequest,
     Outcome,
@@ -97,10 +98,11 @@ def hostile(said: str) -> Plan:
         marker=Marker(intent="promote", environment=said, model=said, candidate="none", inputs=ONE),
         files=(FileChange(path=said, content=None),),
     )
+    telling = Message(event="unadmitted", subject=STAGING, title=said, reason=said)
     return Plan(
         revision=said,
         at=AT,
-        actions=(opening, Tell(key="tell", subject=STAGING, reason=said, message=said)),
+        actions=(opening, Tell(key="tell", subject=STAGING, reason=said, notifier="default", message=telling)),
         holds=(Hold(code=said, subject=Subject(environment=said, model=said), reason=said, verdict=verdict),),
         gaps=(Gap(source=said, error=said),),
         problems=(Problem(path=said, what=said, hint=said),),

@@ -38,6 +38,7 @@ from reconciler.core.plan import (
     Hold,
     MarkVersion,
     MergePullRequest,
+    Message,
     MoveAlias,
     Objection,
     OpenPullRequest,
@@ -261,7 +262,13 @@ REST: tuple[Action, ...] = (
         model="digits",
         objects=("Deployment/digits", "Service/digits"),
     ),
-    Tell(key="tell", subject=STAGING, reason="r", message="digits is unhealthy in staging"),
+    Tell(
+        key="tell",
+        subject=STAGING,
+        reason="r",
+        notifier="default",
+        message=Message(event="outage", subject=STAGING, title="digits is unhealthy in staging", reason="r"),
+    ),
     ReadyPullRequest(key="ready", subject=STAGING, reason="r", number=4, head="c" * 40),
     PublishChecks(
         key="publish",

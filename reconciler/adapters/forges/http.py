@@ -270,17 +270,23 @@ class ForgeClient:
             raise Retryable(f"{method} {path} answered {how}", where=self.url, hint=_UNREAD) from None
 
     def _free_at(self, answer: httpx.Response) -> datetime | None:
-        """From when on the forge answers again: Retry-After (RFC 9110, 10.2.3), or the rate limit's reset."""
-        after = answer.headers.get("Retry-After", "")
-        if after.isdecimal():
-            return self._clock() + timedelta(seconds=min(int(after), 86400))
-        try:
-            return parsedate_to_datetime(after).astimezone(UTC)
-        except ValueError:
-            pass
+        """From when on the forge answers again: Retry-After, or the rate limit's reset."""
+        after = retry_after(answer.headers.get("Retry-After", ""), self._clock())
+        if after is not None:
+            return after
         reset = answer.headers.get("X-RateLimit-Reset", "")
         used_up = answer.headers.get("X-RateLimit-Remaining") == "0"
         return datetime.fromtimestamp(int(reset[:11]), UTC) if used_up and reset.isdecimal() else None
+
+
+def retry_after(text: str, at: datetime) -> datetime | None:
+    """The instant that a Retry-After names (RFC 9110, 10.2.3), at most a day after ``at`` if in seconds."""
+    if text.isdecimal():
+        return at + timedelta(seconds=min(int(text), 86400))
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _limited(answer: httpx.Response) -> bool:
