@@ -33,6 +33,7 @@ from reconciler.core.documents import (
     Promotion,
     Rejected,
     Release,
+    Retention,
     Rollback,
     Training,
     VerifiedPin,
@@ -42,10 +43,12 @@ from reconciler.core.documents import (
 )
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
+    TAG_ARCHIVED,
     TAG_DIGEST,
     TAG_INPUTS,
     TAG_KEY,
     Approval,
+    Archived,
     ClusterSweep,
     EngineSweep,
     ForgeSweep,
@@ -113,6 +116,10 @@ rarely = st.integers(0, 9).map(lambda n: n == 9)
 mostly = st.integers(0, 3).map(lambda n: n != 3)
 numbers = st.sampled_from([0.0, 0.5, 0.9, 0.95, 1.0, None, float("nan"), float("inf")])
 
+retentions = st.sampled_from(
+    [None, Retention(versions=1), Retention(for_=timedelta(days=1)), Retention(for_=timedelta(0), versions=2)]
+)
+
 # --- Git --------------------------------------------------------------------------------------------------
 
 GATES = (
@@ -153,6 +160,7 @@ def environments(draw: DrawFn, earlier: tuple[str, ...], name: str) -> Environme
             deletes=draw(st.integers(0, 3)),
             rollbacks=draw(st.integers(0, 3)),
         ),
+        retention=draw(retentions),
     )
 
 
@@ -321,7 +329,9 @@ def registered_models(
                 mark = mark_of(document, number)
                 tags[evidence_tag(document.measurement, document.key)] = str(mark)
                 stored[str(mark)] = document
-        found.append(ModelVersion(version=number, created=NOON, ready=not draw(rarely), tags=tags))
+        if draw(rarely):
+            tags[TAG_ARCHIVED] = str(Archived(number=1, at=NOON, by="trueup", why="no longer needed in dev"))
+        found.append(ModelVersion(version=number, created=draw(instants), ready=not draw(rarely), tags=tags))
     numbered = [version.version for version in found]
     names = (*desired.environments, "requested") if found else ()
     aliases = {name: draw(st.sampled_from(numbered)) for name in draw(_some(names))}

@@ -238,6 +238,24 @@ class Limits(Frozen):
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
 
 
+class Retention(Frozen):
+    """How long versions stay that this environment has verified, or in which nothing promotes from: trained.
+
+    With both, a version stays for as long as either of them keeps it. What is in use stays in any case.
+    """
+
+    for_: Duration | None = Field(
+        default=None, alias="for", description="Since the next one was verified here; of others, registered."
+    )
+    versions: Annotated[int, Field(ge=1)] | None = Field(default=None, description="The newest so many stay.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.for_ is None and self.versions is None:
+            raise ValueError("says nothing: give for, versions or both; without retention, all are kept")
+        return self
+
+
 Trigger = Literal["code", "data", "schedule"]
 
 
@@ -259,6 +277,9 @@ class Environment(Document):
     rollback: Rollback = Rollback()
     drift: Drift = Drift()
     limits: Limits = Limits()
+    retention: Retention | None = Field(
+        default=None, description="Without one, every version is kept and none is archived."
+    )
     retrain_on: tuple[Trigger, ...] = Field(
         default=("code", "data"),
         description="What trains anew at once; beside `schedule`, all else waits for the model's own.",

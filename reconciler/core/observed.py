@@ -35,6 +35,7 @@ TAG_DIGEST = "trueup.digest"
 TAG_INPUTS = "trueup.training-inputs"
 TAG_SEARCH = "trueup.search"
 """JSON: ``trial``, of how many ``trials``, the ``metric`` and its ``value``, and the ``hyperparameters``."""
+TAG_ARCHIVED = "trueup.archived"
 
 
 _EVIDENCE = "trueup.evidence."
@@ -92,6 +93,30 @@ class VerifiedMark(Frozen):
             return None
 
 
+class Archived(Frozen):
+    """That no environment needs a version any more: the value of its tag, as JSON.
+
+    ``number``: the first time, the second, so that no two of these marks are the same. ``at``: since when its
+    retention is over. ``back``: why it is in use again, and so archived no longer.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    at: Instant
+    by: Annotated[str, Field(max_length=100)]
+    why: Annotated[str, Field(max_length=1000)]
+    back: Annotated[str, Field(max_length=1000)] = ""
+
+    def __str__(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Archived | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+
 class ModelVersion(Frozen):
     """One version in the registry. ``tags`` are only ours (``trueup.*``); aliases are kept per name."""
 
@@ -127,6 +152,17 @@ class ModelVersion(Frozen):
             return f"best of {trials} trials (trial {trial}, {found['metric']} {float(found['value']):.4g})"
         except (ValueError, TypeError, KeyError, OverflowError):
             return ""
+
+    @property
+    def archival(self) -> Archived | None:
+        """What was said last of it: that it is archived, or is so no longer."""
+        return Archived.parse(self.tags[TAG_ARCHIVED]) if TAG_ARCHIVED in self.tags else None
+
+    @property
+    def archived(self) -> Archived | None:
+        """When and why it was archived, if it still is."""
+        said = self.archival
+        return None if said is None or said.back else said
 
     def marks(self, measurement: str, key: str) -> tuple[Mark, ...]:
         """The marks of a key, newest first, as far as they are numbered without a break."""
