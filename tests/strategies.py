@@ -317,7 +317,8 @@ def registered_models(
         if not draw(rarely):
             tags[TAG_DIGEST] = digest_of_version(number)
         if draw(mostly):
-            tags[TAG_KEY] = desired.training_key(model) or "0" * 12
+            earlier = draw(st.integers(0, 3)) == 0
+            tags[TAG_KEY] = "0" * 12 if earlier else desired.training_key(model) or "0" * 12
             tags[TAG_INPUTS] = canonical_json(desired.training_inputs(model))
         for name in desired.environments:
             release = desired.releases.get(f"{name}/{model}")
@@ -478,6 +479,41 @@ def worlds(draw: DrawFn) -> World:
             gaps={str(s): gap(f"repository, about {s}") for s in moving if s.environment and draw(rarely)},
         ),
     )
+
+
+@st.composite
+def outlived_worlds(draw: DrawFn, *, archived: bool) -> World:
+    """A sweep in which every retention is over, and most versions are of trainings that main had earlier."""
+    desired, observed = draw(worlds())
+    over = {
+        name: environment.model_copy(update={"retention": Retention(for_=timedelta(0))})
+        for name, environment in desired.environments.items()
+    }
+    registry = observed.swept.registries["default"]
+    if isinstance(registry, RegistrySweep):
+        found = {name: draw(_outlived(model, archived)) for name, model in registry.models.items()}
+        registry = RegistrySweep(models=found)
+    forge = observed.swept.forge
+    if isinstance(forge, ForgeSweep):  # while one to roll back is open, nothing is concluded
+        asked = {n: pull for n, pull in forge.open.items() if "/rollback/" not in pull.branch}
+        forge = ForgeSweep(open=asked)
+    swept = observed.swept.model_copy(update={"registries": {"default": registry}, "forge": forge})
+    return World(
+        desired.model_copy(update={"environments": over, "problems": ()}),
+        observed.model_copy(update={"swept": swept}),
+    )
+
+
+@st.composite
+def _outlived(draw: DrawFn, model: RegisteredModel, archived: bool) -> RegisteredModel:
+    said = {TAG_ARCHIVED: str(Archived(number=1, at=NOON, by="trueup", why="no longer needed in dev"))}
+    versions = []
+    for version in model.versions:
+        tags = {name: value for name, value in version.tags.items() if name != TAG_ARCHIVED}
+        tags |= {TAG_KEY: "0" * 12} if draw(mostly) else {}
+        tags |= said if archived and draw(mostly) else {}
+        versions.append(version.model_copy(update={"tags": tags}))
+    return model.model_copy(update={"versions": tuple(versions), "aliases": {}})
 
 
 def _histories(draw: DrawFn, desired: DesiredState, moving: tuple[Subject, ...]) -> dict[str, PinHistory]:

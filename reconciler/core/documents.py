@@ -236,6 +236,9 @@ class Limits(Frozen):
     )
     alias_removals: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire.")
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
+    prunes: Annotated[int, Field(ge=0)] = Field(
+        default=20, description="Tripwire: versions deleted by one `reconcile prune --delete`."
+    )
 
 
 class Retention(Frozen):

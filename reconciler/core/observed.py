@@ -38,6 +38,8 @@ TAG_SEARCH = "trueup.search"
 TAG_ARCHIVED = "trueup.archived"
 
 
+PRUNED = "trueup.pruned."
+"""On the registered model, with a version's number behind it: the log of what was deleted."""
 _EVIDENCE = "trueup.evidence."
 
 
@@ -186,11 +188,40 @@ class ModelVersion(Frozen):
         return VerifiedMark.parse(self.tags.get(verified_tag(environment), ""))
 
 
+class Pruned(Frozen):
+    """That a person had a version deleted, and what it was. Written before the first of it is gone, and kept.
+
+    ``listed``: the digest of the list that they were shown. ``run``: of its training, by whose id what is left
+    is found.
+    """
+
+    at: Instant
+    by: Annotated[str, Field(max_length=200)]
+    listed: str
+    digest: str = ""
+    training_key: str = ""
+    run: str = ""
+
+    def __str__(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Pruned | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+
 class RegisteredModel(Frozen):
-    """Everything under one registered name: alias -> version, and the versions, oldest first."""
+    """Everything under one registered name: alias -> version, and the versions, oldest first.
+
+    ``pruned``: by number, what was deleted by a person's `reconcile prune`, or was begun to be.
+    """
 
     aliases: dict[str, str] = Field(default_factory=dict)
     versions: tuple[ModelVersion, ...] = ()
+    pruned: dict[str, Pruned] = Field(default_factory=dict)
 
     def version(self, number: str) -> ModelVersion | None:
         return next((v for v in self.versions if v.version == number), None)
@@ -199,6 +230,18 @@ class RegisteredModel(Frozen):
 class RegistrySweep(Frozen):
     gap: Literal[False] = False
     models: dict[str, RegisteredModel] = Field(default_factory=dict)
+
+
+class RegistryRun(Frozen):
+    """A run of ours in the registry's tracking store: a training, a trial nested in one, or a measurement.
+
+    ``candidate``: NAME/VERSION that a measurement was about.
+    """
+
+    run_id: str
+    name: str = ""
+    parent: str = ""
+    candidate: str = ""
 
 
 # --- engine -----------------------------------------------------------------------------------------------

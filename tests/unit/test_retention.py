@@ -20,7 +20,7 @@ from reconciler.planning.in_motion import at_rest
 from reconciler.planning.retention import Standing, plan_retention, standings
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story
-from tests.strategies import World, worlds
+from tests.strategies import World, outlived_worlds
 
 STORY = Story(HERE / "versions-archived")
 TRAINING = Subject(model="digits")
@@ -140,7 +140,7 @@ def test_what_others_registered_is_left_alone() -> None:
     assert archived(view(registries={"default": swept})) == []
 
 
-@given(worlds())
+@given(outlived_worlds(archived=False))
 def test_what_is_pinned_or_may_be_next_or_again_is_never_archived(world: World) -> None:
     view = View(world.desired, world.observed)
     for model in world.desired.models:
