@@ -20,6 +20,7 @@ from reconciler.core.observed import (
     Gap,
     Marker,
     ModelVersion,
+    Pruned,
     PullRequest,
     RegisteredModel,
     RegistrySweep,
@@ -381,6 +382,7 @@ CHANGES = (
 REGISTRY = RegistrySweep(
     models={
         "digits": RegisteredModel(
+            pruned={"2": Pruned(at=LATER, by="Ada", listed=THREE)},
             versions=(
                 ModelVersion(
                     version="1",
@@ -392,7 +394,7 @@ REGISTRY = RegistrySweep(
                         ),
                     },
                 ),
-            )
+            ),
         )
     }
 )
