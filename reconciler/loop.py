@@ -72,13 +72,19 @@ def run_once(
 
 
 def _check(plan: Plan, expect: str | None) -> None:
-    if expect is None:
-        return
-    digest, wanted = plan.digest.removeprefix("sha256:"), expect.removeprefix("sha256:")
+    if expect is not None:
+        check_digest("plan", plan.digest, expect, "`reconcile --dry-run`")
+
+
+def check_digest(what: str, is_now: str, expect: str, again: str) -> None:
+    """Terminal where ``expect`` is not the beginning of the digest; ``again``: how it is reviewed again."""
+    digest, wanted = is_now.removeprefix("sha256:"), expect.removeprefix("sha256:")
     if len(wanted) < 12:
-        raise Terminal(f"{expect!r} is too short for a plan's digest", hint="give at least its first 12 digits")
+        raise Terminal(
+            f"{expect!r} is too short for a {what}'s digest", hint="give at least its first 12 digits"
+        )
     if not digest.startswith(wanted):
         raise Terminal(
-            f"the plan's digest is {digest[:12]}, not {wanted[:12]}",
-            hint="something changed since it was reviewed; review it again with `reconcile --dry-run`",
+            f"the {what}'s digest is {digest[:12]}, not {wanted[:12]}",
+            hint=f"something changed since it was reviewed; review it again with {again}",
         )

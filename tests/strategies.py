@@ -33,6 +33,7 @@ from reconciler.core.documents import (
     Promotion,
     Rejected,
     Release,
+    Retention,
     Rollback,
     Training,
     VerifiedPin,
@@ -42,10 +43,12 @@ from reconciler.core.documents import (
 )
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, EvidenceBundle, Metric, Scores
 from reconciler.core.observed import (
+    TAG_ARCHIVED,
     TAG_DIGEST,
     TAG_INPUTS,
     TAG_KEY,
     Approval,
+    Archived,
     ClusterSweep,
     EngineSweep,
     ForgeSweep,
@@ -113,6 +116,10 @@ rarely = st.integers(0, 9).map(lambda n: n == 9)
 mostly = st.integers(0, 3).map(lambda n: n != 3)
 numbers = st.sampled_from([0.0, 0.5, 0.9, 0.95, 1.0, None, float("nan"), float("inf")])
 
+retentions = st.sampled_from(
+    [None, Retention(versions=1), Retention(for_=timedelta(days=1)), Retention(for_=timedelta(0), versions=2)]
+)
+
 # --- Git --------------------------------------------------------------------------------------------------
 
 GATES = (
@@ -153,6 +160,7 @@ def environments(draw: DrawFn, earlier: tuple[str, ...], name: str) -> Environme
             deletes=draw(st.integers(0, 3)),
             rollbacks=draw(st.integers(0, 3)),
         ),
+        retention=draw(retentions),
     )
 
 
@@ -309,7 +317,8 @@ def registered_models(
         if not draw(rarely):
             tags[TAG_DIGEST] = digest_of_version(number)
         if draw(mostly):
-            tags[TAG_KEY] = desired.training_key(model) or "0" * 12
+            earlier = draw(st.integers(0, 3)) == 0
+            tags[TAG_KEY] = "0" * 12 if earlier else desired.training_key(model) or "0" * 12
             tags[TAG_INPUTS] = canonical_json(desired.training_inputs(model))
         for name in desired.environments:
             release = desired.releases.get(f"{name}/{model}")
@@ -321,7 +330,9 @@ def registered_models(
                 mark = mark_of(document, number)
                 tags[evidence_tag(document.measurement, document.key)] = str(mark)
                 stored[str(mark)] = document
-        found.append(ModelVersion(version=number, created=NOON, ready=not draw(rarely), tags=tags))
+        if draw(rarely):
+            tags[TAG_ARCHIVED] = str(Archived(number=1, at=NOON, by="trueup", why="no longer needed in dev"))
+        found.append(ModelVersion(version=number, created=draw(instants), ready=not draw(rarely), tags=tags))
     numbered = [version.version for version in found]
     names = (*desired.environments, "requested") if found else ()
     aliases = {name: draw(st.sampled_from(numbered)) for name in draw(_some(names))}
@@ -468,6 +479,41 @@ def worlds(draw: DrawFn) -> World:
             gaps={str(s): gap(f"repository, about {s}") for s in moving if s.environment and draw(rarely)},
         ),
     )
+
+
+@st.composite
+def outlived_worlds(draw: DrawFn, *, archived: bool) -> World:
+    """A sweep in which every retention is over, and most versions are of trainings that main had earlier."""
+    desired, observed = draw(worlds())
+    over = {
+        name: environment.model_copy(update={"retention": Retention(for_=timedelta(0))})
+        for name, environment in desired.environments.items()
+    }
+    registry = observed.swept.registries["default"]
+    if isinstance(registry, RegistrySweep):
+        found = {name: draw(_outlived(model, archived)) for name, model in registry.models.items()}
+        registry = RegistrySweep(models=found)
+    forge = observed.swept.forge
+    if isinstance(forge, ForgeSweep):  # while one to roll back is open, nothing is concluded
+        asked = {n: pull for n, pull in forge.open.items() if "/rollback/" not in pull.branch}
+        forge = ForgeSweep(open=asked)
+    swept = observed.swept.model_copy(update={"registries": {"default": registry}, "forge": forge})
+    return World(
+        desired.model_copy(update={"environments": over, "problems": ()}),
+        observed.model_copy(update={"swept": swept}),
+    )
+
+
+@st.composite
+def _outlived(draw: DrawFn, model: RegisteredModel, archived: bool) -> RegisteredModel:
+    said = {TAG_ARCHIVED: str(Archived(number=1, at=NOON, by="trueup", why="no longer needed in dev"))}
+    versions = []
+    for version in model.versions:
+        tags = {name: value for name, value in version.tags.items() if name != TAG_ARCHIVED}
+        tags |= {TAG_KEY: "0" * 12} if draw(mostly) else {}
+        tags |= said if archived and draw(mostly) else {}
+        versions.append(version.model_copy(update={"tags": tags}))
+    return model.model_copy(update={"versions": tuple(versions), "aliases": {}})
 
 
 def _histories(draw: DrawFn, desired: DesiredState, moving: tuple[Subject, ...]) -> dict[str, PinHistory]:

@@ -22,7 +22,14 @@ from urllib.parse import urlsplit
 from reconciler.core.documents import Environment
 from reconciler.core.errors import Retryable, Terminal, TrueupError
 from reconciler.core.finding import Finding, State
-from reconciler.core.observed import ModelVersion, RegisteredModel, RegistrySweep
+from reconciler.core.observed import (
+    PRUNED,
+    ModelVersion,
+    Pruned,
+    RegisteredModel,
+    RegistryRun,
+    RegistrySweep,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo
@@ -66,12 +73,15 @@ class MlflowRegistry:
             return RegistrySweep()
         with self._asking("the sweep of the registry"):
             client = self._client()
-            models = _pages(
-                lambda token: client.search_registered_models(
-                    max_results=self._model_page, order_by=["name ASC"], page_token=token
+            models = list(
+                _pages(
+                    lambda token: client.search_registered_models(
+                        max_results=self._model_page, order_by=["name ASC"], page_token=token
+                    )
                 )
             )
             aliases = {model.name: dict(model.aliases) for model in models}
+            pruned = {model.name: _pruned(model.tags) for model in models}
             versions: dict[str, list[ModelVersion]] = {name: [] for name in aliases}
             for version in _pages(
                 lambda token: client.search_model_versions(
@@ -87,6 +97,7 @@ class MlflowRegistry:
                 name: RegisteredModel(
                     aliases={alias: str(number) for alias, number in aliases.get(name, {}).items()},
                     versions=tuple(sorted(found, key=lambda version: int(version.version))),
+                    pruned=pruned.get(name, {}),
                 )
                 for name, found in versions.items()
             }
@@ -121,6 +132,21 @@ class MlflowRegistry:
                     hint="evidence is numbers; keep predictions and plots beside it",
                 )
             return Path(repository.download_artifacts(name, dst_path=place)).read_bytes()
+
+    def runs(self, name: str) -> tuple[RegistryRun, ...]:
+        if self._file is not None and not self._file.exists():
+            return ()
+        with self._asking(f"reading the runs of {name}"):
+            client = self._client()
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                return ()
+            found = _pages(
+                lambda token: client.search_runs(
+                    [experiment.experiment_id], max_results=self._model_page, page_token=token
+                )
+            )
+            return tuple(_run(each) for each in found if any(tag.startswith(OURS) for tag in each.data.tags))
 
     def diagnose(self, _environments: Sequence[Environment], /) -> Iterator[Finding]:
         """The server's version against that of the client here: MLflow keeps a client to servers as new."""
@@ -164,14 +190,35 @@ class MlflowRegistry:
             self._client().set_registered_model_alias(name, alias, version)
 
     def delete_alias(self, name: str, alias: str) -> None:
+        self._delete(
+            f"removing the alias {alias} of {name}",
+            lambda client: client.delete_registered_model_alias(name, alias),
+        )
+
+    def log(self, name: str, tag: str, value: str) -> None:
+        self._refuse_absent(f"tagging {name}")
+        with self._asking(f"setting the tag {tag} of {name}"):
+            self._client().set_registered_model_tag(name, tag, value)
+
+    def delete_version(self, name: str, version: str) -> None:
+        self._delete(
+            f"deleting version {version} of {name}", lambda client: client.delete_model_version(name, version)
+        )
+
+    def delete_run(self, run: str) -> None:
+        """It is hidden at once, and is gone with its artifacts when somebody runs ``mlflow gc``."""
+        self._delete(f"deleting the run {run}", lambda client: client.delete_run(run))
+
+    def _delete(self, what: str, delete: Callable[[MlflowClient], None]) -> None:
+        """What is not there is deleted."""
         if self._file is not None and not self._file.exists():
             return
-        with self._asking(f"removing the alias {alias} of {name}"):
+        with self._asking(what):
             from mlflow.exceptions import MlflowException
             from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
             try:
-                self._client().delete_registered_model_alias(name, alias)
+                delete(self._client())
             except MlflowException as error:
                 if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
                     raise
@@ -264,6 +311,22 @@ def _model_version(found: Any) -> ModelVersion:
         ready=found.status == "READY",
         tags={key: value for key, value in found.tags.items() if key.startswith(OURS)},
     )
+
+
+def _run(found: Any) -> RegistryRun:
+    tags = found.data.tags
+    return RegistryRun(
+        run_id=found.info.run_id,
+        name=found.info.run_name or "",
+        parent=tags.get("mlflow.parentRunId", ""),
+        candidate=tags.get("trueup.candidate", ""),
+    )
+
+
+def _pruned(tags: dict[str, str]) -> dict[str, Pruned]:
+    """The log of a registered model, by version."""
+    read = ((tag.removeprefix(PRUNED), Pruned.parse(tags[tag])) for tag in tags if tag.startswith(PRUNED))
+    return {version: said for version, said in read if said is not None}
 
 
 def _size_of(files: list[FileInfo], name: str) -> int | None:

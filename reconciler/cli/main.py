@@ -31,6 +31,7 @@ from reconciler.cli.new_model import new_model
 from reconciler.cli.policy import policy
 from reconciler.cli.pr import pr
 from reconciler.cli.promote import promote
+from reconciler.cli.prune import prune
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
 from reconciler.cli.retrain import retrain
@@ -83,6 +84,7 @@ for command in (
     admit,
     comment,
     rollback,
+    prune,
     logs,
     web,
     schema,

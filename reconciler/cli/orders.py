@@ -42,7 +42,7 @@ def carry_out(
         raise Terminal("it is recorded who asks, and Git does not know you", hint="git config user.name NAME")
     with (
         console.working("asking the registry, the workflows, the forge and the cluster"),
-        _in_turn(session.writers.lease),
+        in_turn(session.writers.lease),
     ):
         desired, observed, _ = plan_once(session.readers, now())
         return write(order(desired, observed), person)
@@ -73,7 +73,7 @@ def submitted(session: Session) -> Callable[[SubmitWorkflow, str], SubmitWorkflo
 
 
 @contextmanager
-def _in_turn(lease: Lease) -> Iterator[None]:
+def in_turn(lease: Lease) -> Iterator[None]:
     """The lease, as soon as the tick that has it is over. Retryable where that takes too long."""
     from reconciler.core.errors import Retryable
 

@@ -54,7 +54,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-
 ENDED = 30
 """Finished runs that the overview lists."""
 CHARTED = 30
-"""Versions that a chart goes back."""
+"""Versions that a chart goes back, without those that are archived."""
 PHASES = {"Pending": "note", "Running": "note", "Succeeded": "good", "Failed": "bad", "Error": "bad"}
 
 
@@ -287,7 +287,7 @@ def _measured(looks: Looks, planned: Planned, model: str) -> tuple[dict[str, lis
         registered = View(desired, observed).registered(registry, source.registered_name)
         if isinstance(registered, Gap):
             return {}, (registered,)
-        for version in registered.versions[-CHARTED:]:
+        for version in [each for each in registered.versions if each.archived is None][-CHARTED:]:
             marks.setdefault(version.version, []).extend((registry, mark) for mark in _marks(version))
     gaps = looks.read([each for of_one in marks.values() for each in of_one])
     found = {

@@ -236,6 +236,27 @@ class Limits(Frozen):
     )
     alias_removals: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire.")
     rollbacks: Annotated[int, Field(ge=0)] = Field(default=3, description="Tripwire: more is an outage.")
+    prunes: Annotated[int, Field(ge=0)] = Field(
+        default=20, description="Tripwire: versions deleted by one `reconcile prune --delete`."
+    )
+
+
+class Retention(Frozen):
+    """How long versions stay that this environment has verified, or in which nothing promotes from: trained.
+
+    With both, a version stays for as long as either of them keeps it. What is in use stays in any case.
+    """
+
+    for_: Duration | None = Field(
+        default=None, alias="for", description="Since the next one was verified here; of others, registered."
+    )
+    versions: Annotated[int, Field(ge=1)] | None = Field(default=None, description="The newest so many stay.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.for_ is None and self.versions is None:
+            raise ValueError("says nothing: give for, versions or both; without retention, all are kept")
+        return self
 
 
 Trigger = Literal["code", "data", "schedule"]
@@ -263,6 +284,9 @@ class Environment(Document):
         default=("default",),
         description="The Platform's notifiers that are told of what concerns no gate: a rollback, an outage, a "
         "pin that may not be applied.",
+    )
+    retention: Retention | None = Field(
+        default=None, description="Without one, every version is kept and none is archived."
     )
     retrain_on: tuple[Trigger, ...] = Field(
         default=("code", "data"),

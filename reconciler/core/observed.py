@@ -35,8 +35,11 @@ TAG_DIGEST = "trueup.digest"
 TAG_INPUTS = "trueup.training-inputs"
 TAG_SEARCH = "trueup.search"
 """JSON: ``trial``, of how many ``trials``, the ``metric`` and its ``value``, and the ``hyperparameters``."""
+TAG_ARCHIVED = "trueup.archived"
 
 
+PRUNED = "trueup.pruned."
+"""On the registered model, with a version's number behind it: the log of what was deleted."""
 _EVIDENCE = "trueup.evidence."
 
 
@@ -93,6 +96,30 @@ class VerifiedMark(Frozen):
             return None
 
 
+class Archived(Frozen):
+    """That no environment needs a version any more: the value of its tag, as JSON.
+
+    ``number``: the first time, the second, so that no two of these marks are the same. ``at``: since when its
+    retention is over. ``back``: why it is in use again, and so archived no longer.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    at: Instant
+    by: Annotated[str, Field(max_length=100)]
+    why: Annotated[str, Field(max_length=1000)]
+    back: Annotated[str, Field(max_length=1000)] = ""
+
+    def __str__(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Archived | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+
 class ModelVersion(Frozen):
     """One version in the registry. ``tags`` are only ours (``trueup.*``); aliases are kept per name."""
 
@@ -129,6 +156,17 @@ class ModelVersion(Frozen):
         except (ValueError, TypeError, KeyError, OverflowError):
             return ""
 
+    @property
+    def archival(self) -> Archived | None:
+        """What was said last of it: that it is archived, or is so no longer."""
+        return Archived.parse(self.tags[TAG_ARCHIVED]) if TAG_ARCHIVED in self.tags else None
+
+    @property
+    def archived(self) -> Archived | None:
+        """When and why it was archived, if it still is."""
+        said = self.archival
+        return None if said is None or said.back else said
+
     def marks(self, measurement: str, key: str) -> tuple[Mark, ...]:
         """The marks of a key, newest first, as far as they are numbered without a break."""
         found: list[Mark] = []
@@ -151,11 +189,40 @@ class ModelVersion(Frozen):
         return VerifiedMark.parse(self.tags.get(verified_tag(environment), ""))
 
 
+class Pruned(Frozen):
+    """That a person had a version deleted, and what it was. Written before the first of it is gone, and kept.
+
+    ``listed``: the digest of the list that they were shown. ``run``: of its training, by whose id what is left
+    is found.
+    """
+
+    at: Instant
+    by: Annotated[str, Field(max_length=200)]
+    listed: str
+    digest: str = ""
+    training_key: str = ""
+    run: str = ""
+
+    def __str__(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Pruned | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+
 class RegisteredModel(Frozen):
-    """Everything under one registered name: alias -> version, and the versions, oldest first."""
+    """Everything under one registered name: alias -> version, and the versions, oldest first.
+
+    ``pruned``: by number, what was deleted by a person's `reconcile prune`, or was begun to be.
+    """
 
     aliases: dict[str, str] = Field(default_factory=dict)
     versions: tuple[ModelVersion, ...] = ()
+    pruned: dict[str, Pruned] = Field(default_factory=dict)
 
     def version(self, number: str) -> ModelVersion | None:
         return next((v for v in self.versions if v.version == number), None)
@@ -164,6 +231,18 @@ class RegisteredModel(Frozen):
 class RegistrySweep(Frozen):
     gap: Literal[False] = False
     models: dict[str, RegisteredModel] = Field(default_factory=dict)
+
+
+class RegistryRun(Frozen):
+    """A run of ours in the registry's tracking store: a training, a trial nested in one, or a measurement.
+
+    ``candidate``: NAME/VERSION that a measurement was about.
+    """
+
+    run_id: str
+    name: str = ""
+    parent: str = ""
+    candidate: str = ""
 
 
 # --- engine -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING
 from reconciler.planning.exceptions import ended
 from reconciler.planning.measuring import marks_wanted
+from reconciler.planning.retention import plan_retention
 from reconciler.planning.rollback import FAILING
 from reconciler.planning.spent import NONE, spent
 from reconciler.planning.training import trained
@@ -55,7 +56,8 @@ def at_rest(view: View, subject: Subject) -> bool:
     if view.desired.hidden(subject) or ended(view, subject):
         return False
     if not subject.environment:
-        return trained(view, subject) and spent(view, subject) == NONE
+        settled = trained(view, subject) and spent(view, subject) == NONE
+        return settled and plan_retention(view, subject) == NOTHING
     known = subject.environment in view.desired.environments and subject.model in view.desired.models
     release, workload = view.release(subject), view.workload(subject)
     if isinstance(workload, Gap) or any(view.open_pull(intent, subject) for intent in INTENTS):

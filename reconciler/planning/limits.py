@@ -13,11 +13,12 @@ from typing import TypeVar
 
 from reconciler.core.base import Subject
 from reconciler.core.documents import Limits
-from reconciler.core.observed import EngineSweep, ForgeSweep
+from reconciler.core.observed import TAG_ARCHIVED, EngineSweep, ForgeSweep
 from reconciler.core.plan import (
     Action,
     CollectWorkflows,
     Hold,
+    MarkVersion,
     MergePullRequest,
     OpenPullRequest,
     PruneWorkload,
@@ -32,8 +33,8 @@ from reconciler.planning.view import View
 
 Decisions = dict[Subject, Decision]
 MINUTE = timedelta(minutes=1)
-COLLECTED = 100
-"""Finished runs that one tick deletes, over all models: each is two calls, and the rest is no hurry."""
+TIDIED = 100
+"""Finished runs that one tick deletes, and versions that it archives, over all models: the rest is no hurry."""
 _Costly = TypeVar("_Costly", SubmitWorkflow, OpenPullRequest)
 
 
@@ -57,7 +58,7 @@ def limited(view: View, decisions: Decisions) -> tuple[Decisions, tuple[str, ...
         decisions = _outage(view, decisions, name, limits.rollbacks, tripped)
         decisions = _submissions(view, decisions, name, limits)
         decisions = _pull_requests(view, decisions, name, limits.open_pull_requests)
-    return _whole(_collections(decisions)), tuple(tripped)
+    return _whole(_tidying(decisions)), tuple(tripped)
 
 
 def _once_each(decisions: Decisions) -> Decisions:
@@ -198,16 +199,16 @@ def _pull_requests(view: View, decisions: Decisions, environment: str, limit: in
     return _delay(decisions, waiting)
 
 
-def _collections(decisions: Decisions) -> Decisions:
+def _tidying(decisions: Decisions) -> Decisions:
     """The first of them; what waits keeps its subject in motion, and is nothing that a person asked for."""
-    left, names = {}, 0
+    left, done = {}, 0
     for subject, decision in decisions.items():
         actions = []
         for action in decision.actions:
-            if isinstance(action, CollectWorkflows):
-                if names >= COLLECTED:
-                    continue
-                names += len(action.names)
+            size = len(action.names) if isinstance(action, CollectWorkflows) else int(_archives(action))
+            if size and done >= TIDIED:
+                continue
+            done += size
             actions.append(action)
         left[subject] = Decision(tuple(actions), decision.holds)
     return left
@@ -223,6 +224,10 @@ def _whole(decisions: Decisions) -> Decisions:
                 kept[action.key] = action
         left[subject] = Decision(tuple(kept.values()), decision.holds)
     return left
+
+
+def _archives(action: Action) -> bool:
+    return isinstance(action, MarkVersion) and action.tag == TAG_ARCHIVED
 
 
 def _by_priority(view: View, actions: Iterable[_Costly]) -> list[_Costly]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reconciler.core.base import Subject, show_instant
 from reconciler.core.desired import DesiredState
 from reconciler.core.documents import Admission, Rejected, Release
 from reconciler.core.errors import Terminal
-from reconciler.core.observed import Observed, PinHistory, Workload
+from reconciler.core.observed import Observed, Workload
 from reconciler.core.plan import Hold, OpenPullRequest
 from reconciler.planning.admission import admit_subject
 from reconciler.planning.holds import hold
@@ -60,7 +60,7 @@ def rollback_wish(view: View, subject: Subject, reason: str, asked_by: str = "")
     """The pull request back to the last verified release that is not rejected and still exists."""
     release, history = view.release(subject), view.pin_history(subject)
     assert release is not None
-    target = next(_targets(view, subject, release, history), None) if history else None
+    target = next(targets(view, subject, release, history.past), None) if history else None
     if target is None:
         return hold("no-rollback-target", subject, f"{reason}; {NO_TARGET}")
     environment = view.environment(subject)
@@ -128,14 +128,14 @@ def _notes(view: View, subject: Subject, asked_by: str) -> Iterator[str]:
         yield f"{workload.health}, the cluster says: {workload.message}"
 
 
-def _targets(view: View, subject: Subject, release: Release, history: PinHistory) -> Iterator[Release]:
-    """Earlier releases, newest first, that may serve again."""
+def targets(view: View, subject: Subject, release: Release, past: Sequence[Release]) -> Iterator[Release]:
+    """Earlier releases that may serve again, newest first, as ``past`` are."""
     known = {release.champion.release} if release.champion else set()
-    for past in history.past:
-        if past.champion:
-            known.add(past.champion.release)
-    for past in history.past:
-        verified = past.digest in known or view.verified_at(subject.environment, past) is not None
-        usable = past.digest != release.digest and not release.rejects(past.pin.digest, past.digest)
-        if verified and usable and view.version_of(past) is not None:
-            yield past
+    for earlier in past:
+        if earlier.champion:
+            known.add(earlier.champion.release)
+    for earlier in past:
+        verified = earlier.digest in known or view.verified_at(subject.environment, earlier) is not None
+        usable = earlier.digest != release.digest and not release.rejects(earlier.pin.digest, earlier.digest)
+        if verified and usable and view.version_of(earlier) is not None:
+            yield earlier

@@ -15,6 +15,7 @@ from reconciler.planning.exceptions import ended
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
+from reconciler.planning.retention import plan_retention
 from reconciler.planning.rollback import FAILING, blamed, rollback_wish
 from reconciler.planning.serving import drift_warning, not_to_be_applied, plan_serving
 from reconciler.planning.spent import plan_spent
@@ -28,7 +29,8 @@ def plan_subject(view: View, subject: Subject) -> Decision:
     if problem is not None:
         return wait(hold("invalid-document", subject, str(problem)))
     if not subject.environment:
-        return plan_training(view, subject).and_then(plan_spent(view, subject))
+        tidied = plan_spent(view, subject).and_then(plan_retention(view, subject))
+        return plan_training(view, subject).and_then(tidied)
     gap = view.observed.gaps.get(str(subject))
     if gap is not None:
         return wait(unanswered(subject, gap))

@@ -59,6 +59,17 @@ class View:
     def release(self, subject: Subject) -> Release | None:
         return self.desired.releases.get(str(subject))
 
+    @cached_property
+    def _pins(self) -> dict[tuple[str, str], list[tuple[str, Release]]]:
+        found: dict[tuple[str, str], list[tuple[str, Release]]] = {}
+        for key, release in sorted(self.desired.releases.items()):
+            found.setdefault((release.pin.registry, release.pin.name), []).append((key, release))
+        return found
+
+    def pins_of(self, registry: str, name: str) -> list[tuple[str, Release]]:
+        """ENV/MODEL and its Release, of each that pins a version of this registered name."""
+        return self._pins.get((registry, name), [])
+
     def exceptions(self, subject: Subject) -> Exceptions:
         return self.desired.exceptions.get(str(subject)) or Exceptions(kind="Exceptions")
 

@@ -22,6 +22,7 @@ from reconciler.core.observed import (
     ForgeSweep,
     Marker,
     PullRequest,
+    RegistryRun,
     RegistrySweep,
     WorkflowRun,
 )
@@ -77,6 +78,9 @@ class RegistryReader(Protocol):
     def evidence(self, uri: str) -> bytes:
         """The bytes at an evidence URI. The caller checks them against the mark's sha256."""
 
+    def runs(self, name: str) -> tuple[RegistryRun, ...]:
+        """Our runs about one registered name that are not deleted: 1 + ceil(R/1000) calls."""
+
 
 class RegistryWriter(Protocol):
     def set_tag(self, name: str, version: str, tag: str, value: str) -> None: ...
@@ -84,6 +88,15 @@ class RegistryWriter(Protocol):
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
     def delete_alias(self, name: str, alias: str) -> None: ...
+
+    def log(self, name: str, tag: str, value: str) -> None:
+        """A tag on the registered model itself, which outlives its versions."""
+
+    def delete_version(self, name: str, version: str) -> None:
+        """For ever, with the aliases that name it. Gone already is success."""
+
+    def delete_run(self, run: str) -> None:
+        """With all it holds, as far as the store deletes at once. Gone already is success."""
 
 
 class EngineReader(Protocol):

@@ -15,7 +15,7 @@ from pydantic import Field
 from reconciler.core.base import Frozen, Instant, Subject
 from reconciler.core.documents import Release
 from reconciler.core.evidence import EvidenceBundle
-from reconciler.core.observed import RegistrySweep
+from reconciler.core.observed import Archived, Pruned, RegistrySweep
 from reconciler.report.gates import number
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Style, cell, line, sections
@@ -70,8 +70,16 @@ class Entry(Frozen):
     commit: str
     policy: str | None = None
     evidence: str | None = None
+    archived: Archived | None = Field(default=None, description="The version, by now.")
+    pruned: Pruned | None = Field(default=None, description="The version, by now: deleted, or begun to be.")
     sources: dict[str, str] = Field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The version, and whether it is archived or deleted by now."""
+        stage = " deleted" if self.pruned else " archived" if self.archived else ""
+        return f"v{self.version}{stage}" if self.version else ""
 
 
 def entries(
@@ -92,7 +100,11 @@ def entries(
         if at is not None:
             verified[release.digest] = at
     made = [_entry(change, real[place + 1 :], merged, verified) for place, change in enumerate(real)]
-    return tuple(reversed(made))
+    told = [
+        entry.model_copy(update=_whereabouts(change.release, registries)) if change.release else entry
+        for entry, change in zip(made, real, strict=True)
+    ]
+    return tuple(reversed(told))
 
 
 def in_effect(table: Sequence[Entry], at: datetime) -> Entry | None:
@@ -151,6 +163,19 @@ def _entry(
     )
 
 
+def _whereabouts(
+    release: Release, registries: Mapping[str, RegistrySweep]
+) -> dict[str, Archived | Pruned | None]:
+    """What the registry says of the version now."""
+    registry = registries.get(release.pin.registry)
+    registered = registry.models.get(release.pin.name) if registry else None
+    if registered is None:
+        return {}
+    version = registered.version(release.pin.version)
+    pruned = registered.pruned.get(release.pin.version)
+    return {"archived": version.archived if version else None, "pruned": pruned}
+
+
 def _marked(release: Release, registries: Mapping[str, RegistrySweep], environment: str) -> datetime | None:
     """By the mark on the version. Where the registry lost it, the copies in later Releases remain."""
     registry = registries.get(release.pin.registry)
@@ -189,7 +214,7 @@ def blocks(table: Sequence[Entry], subject: Subject) -> list[Block]:
             tuple(
                 (
                     cell(moment(entry.since)),
-                    cell(f"v{entry.version}" if entry.version else "", "strong"),
+                    cell(entry.label, "strong"),
                     cell(entry.result, STYLES[entry.result]),
                     cell(f"#{entry.pull_request}" if entry.pull_request else ""),
                     cell(entry.grounds),
@@ -210,6 +235,8 @@ def details(entry: Entry | None, subject: Subject, at: datetime) -> list[Block]:
         ("version", f"v{entry.version}  {entry.digest}" if entry.version else "none: it was removed"),
         ("since", f"{moment(entry.since)}" + (f" until {moment(entry.until)}" if entry.until else "")),
         ("result", _result(entry)),
+        ("archived", f"since {moment(entry.archived.at)}: {entry.archived.why}" if entry.archived else ""),
+        ("deleted", f"{moment(entry.pruned.at)} by {visible(entry.pruned.by)}" if entry.pruned else ""),
         ("grounds", entry.grounds or ""),
         ("reason", visible(entry.reason or "")),
         (

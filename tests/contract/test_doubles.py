@@ -15,7 +15,7 @@ import pytest
 from reconciler.adapters.git_source import GitSource
 from reconciler.adapters.mlflow_registry import MlflowRegistry
 from reconciler.core.errors import TrueupError
-from reconciler.core.observed import PullRequest, RegistrySweep
+from reconciler.core.observed import PRUNED, Pruned, PullRequest, RegistrySweep
 from reconciler.core.plan import FileChange
 from reconciler.ports import Source
 from tests.contract.test_forge import AT, BRANCH, MARKER, PIN, Forge
@@ -241,6 +241,14 @@ def test_a_registry(tmp_path: Path) -> None:
             heard.append(said(lambda n=name, v=version: registry.set_alias(n, "champion", v)))  # type: ignore[misc]
             heard.append(said(lambda n=name, v=version: registry.set_tag(n, v, "trueup.x", "y")))  # type: ignore[misc]
         heard.append(said(lambda: registry.evidence(f"runs:/{'0' * 32}/evidence/evaluate.json")))
+        registry.set_alias("digits", "champion", "11")
+        for version in ("11", "11", "99"):
+            registry.log("digits", f"{PRUNED}{version}", str(Pruned(at=AT, by="Ada", listed="x")))
+            registry.delete_version("digits", version)
+        registry.delete_run("0" * 32)
+        heard.append(said(lambda: registry.log("unknown", f"{PRUNED}1", "x")))
+        heard.append(registry.runs("digits"))
+        heard.append(normal(registry.sweep()))
         return heard
 
     assert story(memory) == story(MlflowRegistry(uri))

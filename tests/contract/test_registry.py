@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from sqlalchemy import create_engine, text
 
 from reconciler.adapters.mlflow_registry import MAX_EVIDENCE, MlflowRegistry
 from reconciler.core.errors import Retryable, Terminal
-from reconciler.core.observed import RegistrySweep
+from reconciler.core.observed import PRUNED, Pruned, RegistryRun, RegistrySweep
 from tests.servers.mlflow import mlflow_server, postgresql
 from tests.servers.programs import or_skipped
 
@@ -189,6 +190,58 @@ def test_a_write_to_what_is_not_there_is_terminal(place: Place, name: str, versi
         place.registry.set_alias(name, "champion", version)
     with pytest.raises(Terminal, match="not found"):
         place.registry.set_tag(name, version, "trueup.told.staging", "x")
+
+
+def test_a_deleted_version_is_gone_with_its_aliases_and_its_number_is_not_given_again(place: Place) -> None:
+    place.register("pruned", versions=3)
+    registry = place.registry
+    registry.set_alias("pruned", "last", "3")
+    for _ in range(2):
+        registry.delete_version("pruned", "3")
+    registry.delete_version("pruned", "99")
+    registry.delete_version("no-such-model", "1")
+    model = registry.sweep().models["pruned"]
+    assert ([v.version for v in model.versions], model.aliases) == (["1", "2"], {})
+    assert place.client.create_model_version("pruned", "s3://models/pruned").version in ("4", 4)
+
+
+def test_what_was_deleted_is_logged_on_the_model_and_read_by_the_sweep(place: Place) -> None:
+    place.register("logged")
+    registry = place.registry
+    said = Pruned(at=datetime(2026, 3, 1, tzinfo=UTC), by="Ada", listed="sha256:" + "a" * 64, run="r")
+    for _ in range(2):
+        registry.log("logged", f"{PRUNED}7", str(said))
+    registry.log("logged", f"{PRUNED}8", "not of ours")
+    assert registry.sweep().models["logged"].pruned == {"7": said}
+    with pytest.raises(Terminal, match="not found"):
+        registry.log("no-such-model", f"{PRUNED}7", str(said))
+
+
+def test_our_runs_are_read_by_page_and_deleted_once(place: Place, tmp_path: Path) -> None:
+    """Trials have only their own tag; what others logged there is not ours."""
+    experiment = place.client.create_experiment("runs", artifact_location=None)
+    trained, theirs = (
+        place.client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        for name, tags in (("train-1", {"trueup.workflow": "train-1"}), ("a notebook", {"team": "theirs"}))
+    )
+    trial = {"mlflow.parentRunId": trained, "trueup.trial": "1"}
+    measured = {"trueup.workflow": "measure-1", "trueup.candidate": "runs/1"}
+    nested = place.client.create_run(experiment, run_name="trial 1", tags=trial).info.run_id
+    about = place.client.create_run(experiment, run_name="measure-1", tags=measured).info.run_id
+    registry = MlflowRegistry(place.uri, model_page=2)
+    found = {run.run_id: run for run in registry.runs("runs")}
+    assert found == {
+        trained: RegistryRun(run_id=trained, name="train-1"),
+        nested: RegistryRun(run_id=nested, name="trial 1", parent=trained),
+        about: RegistryRun(run_id=about, name="measure-1", candidate="runs/1"),
+    }
+    for _ in range(2):
+        registry.delete_run(trained)
+    registry.delete_run("0" * 32)
+    assert {run.run_id for run in registry.runs("runs")} == {nested, about}
+    assert place.client.get_run(theirs).info.lifecycle_stage == "active"
+    assert place.client.get_run(trained).info.lifecycle_stage == "deleted"  # until `mlflow gc`
+    assert registry.runs("no-such-model") == ()
 
 
 # --- evidence ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Five bad versions on their way to production, on the embedded stack, by trueup's own commands.
 
-One digits serves in production; each test commits one fault as a person would, lets the reconciler tick until the
-version is stopped, and takes the commit back.
+One digits serves in production; each test commits one fault as a person would, lets the reconciler tick until
+the version is stopped, and takes the commit back.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_p95_above_100_ms_blocks(production, faulty) -> None:
 
 
 def test_a_removed_input_is_refused(production, faulty) -> None:
-    """The corner of a scan is always empty: without it every prediction is the same, and callers still send it."""
+    """The corner of a scan is always empty: every prediction is the same without it, and callers send it."""
     edits = {
         f"{SOURCE}/train.py": ("return PIXELS", "return PIXELS[1:]"),
         f"{SOURCE}/network.py": ("frame[PIXELS]", "frame.reindex(columns=PIXELS, fill_value=0)"),

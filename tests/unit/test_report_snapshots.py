@@ -20,6 +20,7 @@ from reconciler.core.observed import (
     Gap,
     Marker,
     ModelVersion,
+    Pruned,
     PullRequest,
     RegisteredModel,
     RegistrySweep,
@@ -388,6 +389,7 @@ CHANGES = (
 REGISTRY = RegistrySweep(
     models={
         "digits": RegisteredModel(
+            pruned={"2": Pruned(at=LATER, by="Ada", listed=THREE)},
             versions=(
                 ModelVersion(
                     version="1",
@@ -399,7 +401,7 @@ REGISTRY = RegistrySweep(
                         ),
                     },
                 ),
-            )
+            ),
         )
     }
 )

@@ -13,7 +13,7 @@ from reconciler.core.observed import EngineSweep, Gap, Observed, Swept, Workflow
 from reconciler.core.plan import CollectWorkflows, SubmitWorkflow
 from reconciler.core.problems import Problem
 from reconciler.planning.in_motion import at_rest
-from reconciler.planning.limits import COLLECTED, limited
+from reconciler.planning.limits import TIDIED, limited
 from reconciler.planning.spent import AT_ONCE, NONE, plan_spent, spent
 from reconciler.planning.subjects import plan_subject
 from reconciler.planning.view import View
@@ -131,7 +131,7 @@ def test_a_tick_collects_a_bounded_number() -> None:
         for subject in subjects
     }
     left, _ = limited(view(), decisions)
-    assert sum(len(d.actions) for d in left.values()) * AT_ONCE == COLLECTED
+    assert sum(len(d.actions) for d in left.values()) * AT_ONCE == TIDIED
 
 
 def test_submissions_wait_where_a_minute_has_had_its_number() -> None:
