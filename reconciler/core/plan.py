@@ -222,7 +222,7 @@ class PruneWorkload(Act):
     objects: tuple[str, ...]
 
 
-Event = Literal["needs-review", "gate-failed", "rollback", "unadmitted", "outage"]
+Event = Literal["needs-review", "gate-failed", "rollback", "unadmitted", "outage", "in-use-again"]
 
 
 class Message(Frozen):

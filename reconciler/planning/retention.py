@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from reconciler.core.base import Instant, Subject, format_duration, show_instant
 from reconciler.core.documents import Environment, Pin, Release, Retention
 from reconciler.core.observed import TAG_ARCHIVED, Archived, ForgeSweep, Gap, Intent, ModelVersion
-from reconciler.core.plan import Action, Hold, Tell
+from reconciler.core.plan import Action, Hold, Message, Tell
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING, Decision
 from reconciler.planning.releases import mark_version
@@ -65,7 +65,7 @@ def plan_retention(view: View, subject: Subject) -> Decision:
         return NOTHING
     ended = [each for each in found if not each.kept and each.version.archived is None][:AT_ONCE]
     again = [each for each in found if each.used and each.version.archived is not None]
-    taken_back = (action for each in again for action in _take_back(subject, each))
+    taken_back = (action for each in again for action in _take_back(view, subject, each))
     return Decision((*(_archive(subject, each) for each in ended), *taken_back))
 
 
@@ -285,17 +285,28 @@ def _archive(subject: Subject, standing: Standing) -> Action:
     return mark_version(subject, _pin(standing), TAG_ARCHIVED, str(said), reason)
 
 
-def _take_back(subject: Subject, standing: Standing) -> Iterator[Action]:
+def _take_back(view: View, subject: Subject, standing: Standing) -> Iterator[Action]:
     before, used = standing.version.archived, standing.used
     assert before is not None
     assert used is not None
     version = f"version {standing.version.version} of {standing.name}"
-    yield Tell(
-        key=f"tell {standing.registry}/{standing.name}/{standing.version.version} in use {before.number}",
+    message = Message(
+        event="in-use-again",
         subject=subject,
-        reason="people are told once that it is not archived any more",
-        message=f"{subject}: {version}, archived since {show_instant(before.at)}, is in use again: {used.why}",
+        title=f"{version} is not archived any more",
+        reason=f"it was since {show_instant(before.at)}, and is in use again: {used.why}",
     )
+    environments = view.desired.environments
+    to = {notifier for name in standing.environments for notifier in environments[name].notify}
+    for notifier in sorted(to):
+        of = f"{standing.registry}/{standing.name}/{standing.version.version}"
+        yield Tell(
+            key=f"tell {of} in use {before.number} {notifier}",
+            subject=subject,
+            reason="people are told once that it is not archived any more",
+            notifier=notifier,
+            message=message,
+        )
     back = before.model_copy(update={"back": used.why})
     yield mark_version(subject, _pin(standing), TAG_ARCHIVED, str(back), f"{version} is in use: {used.why}")
 
