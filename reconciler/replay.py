@@ -22,7 +22,7 @@ from reconciler.planning.judge import NO_CHAMPION
 from reconciler.planning.simulation import Past, asked_of, policy_of, replay
 from reconciler.planning.verification import marks_of, verify_pin
 from reconciler.planning.view import View
-from reconciler.ports import Commit, RegistryReader, Source
+from reconciler.ports import Commit, Kept, RegistryReader, Source
 from reconciler.sweep import registry_sweeps, seen
 
 
@@ -68,6 +68,7 @@ def simulate(
     main: DesiredState,
     environment: str = "",
     limit: int = 200,
+    kept: Kept | None = None,
 ) -> Simulation:
     """Every past candidate of the environments whose gates differ, judged by the policies of both sides.
 
@@ -89,7 +90,7 @@ def simulate(
         if subject.environment not in differing or before is None or after is None:
             continue
         history = _History(source, main, Observed(swept=Swept(at=_EVER, registries=sweeps)), subject, limit)
-        past, more = history.candidates(registries)
+        past, more = history.candidates(registries, kept)
         left_out += more
         done += [replay(each, before, after) for each in past]
     return Simulation(
@@ -112,11 +113,13 @@ class _History:
         self.pins = tuple(pins(source, subject, limit))
         self._states: dict[str, DesiredState] = {}
 
-    def candidates(self, registries: Mapping[str, RegistryReader]) -> tuple[list[Past], list[str]]:
+    def candidates(
+        self, registries: Mapping[str, RegistryReader], kept: Kept | None
+    ) -> tuple[list[Past], list[str]]:
         """Newest first, and what was not looked at, in sentences."""
         released = [past for history in self.pins if (past := self._released(history))]
         known = {(past.pin.digest, past.champion.digest if past.champion else NO_CHAMPION) for past in released}
-        proposed, left_out = self._proposed(registries)
+        proposed, left_out = self._proposed(registries, kept)
         others = [past for champion, past in proposed if (past.pin.digest, champion) not in known]
         return sorted([*released, *others], key=lambda past: past.at, reverse=True), left_out
 
@@ -141,7 +144,9 @@ class _History:
             released=True,
         )
 
-    def _proposed(self, registries: Mapping[str, RegistryReader]) -> tuple[list[tuple[str, Past]], list[str]]:
+    def _proposed(
+        self, registries: Mapping[str, RegistryReader], kept: Kept | None
+    ) -> tuple[list[tuple[str, Past]], list[str]]:
         """What was measured for this environment, by the marks of the registry; with whom it was compared."""
         environment, model = self.main.environments.get(self.subject.environment), self.main.models
         if environment is None or self.subject.model not in model:
@@ -168,7 +173,7 @@ class _History:
         }
         marks = [mark for version in looked for mark in version.evidence_marks()]
         wanted = [(environment.registry, mark) for mark in marks if str(mark) not in copies]
-        read, gaps = read_evidence(registries, wanted)
+        read, gaps = read_evidence(registries, wanted, kept)
         if gaps:
             left_out.append(f"{self.subject}: {len(gaps)} pieces of evidence that could not be read")
         found = []

@@ -150,7 +150,7 @@ def simulate(
 
 def simulated(session: Session, against: str = "", environment: str = "", limit: int = 200) -> Simulation:
     """The policies of the working tree are the new side; the old one is ``against``, or main's tip."""
-    from reconciler.bootstrap.registries import connect_registries
+    from reconciler.bootstrap.registries import connect_registries, kept_evidence
     from reconciler.bootstrap.sources import folder_source
     from reconciler.cli.admit import found_here
     from reconciler.load import load
@@ -168,4 +168,5 @@ def simulated(session: Session, against: str = "", environment: str = "", limit:
         main=session.main,
         environment=environment,
         limit=limit,
+        kept=kept_evidence(),
     )

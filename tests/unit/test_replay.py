@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.evidence_folder import EvidenceFolder
 from reconciler.cli.comment import changed_policies
 from reconciler.cli.main import run
 from reconciler.cli.session import Session
@@ -352,6 +353,21 @@ def test_it_reads_only_evidence_that_no_release_has(world: World, monkeypatch: p
     }
     assert len(asked) == len(set(asked))
     assert set(asked) == world.registry.documents.keys() - copies
+
+
+def test_evidence_is_read_once_in_a_lifetime(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = EvidenceFolder(tmp_path / "evidence")
+    first = simulated(world, LATER, FIRST, kept=kept)
+    damaged, *_ = sorted((tmp_path / "evidence").iterdir())
+    damaged.write_bytes(b"{}")
+    asked: list[str] = []
+    read = world.registry.evidence
+    monkeypatch.setattr(world.registry, "evidence", lambda uri: asked.append(uri) or read(uri))
+    assert simulated(world, LATER, FIRST, kept=kept) == first
+    assert len(asked) == 1
+    assert simulated(world, LATER, FIRST, kept=EvidenceFolder(Path("/dev/null/none"))) == first
 
 
 def test_it_is_bounded_and_says_what_it_left_out(world: World) -> None:
