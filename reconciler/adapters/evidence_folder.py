@@ -1,4 +1,4 @@
-"""Evidence that was read once, kept in ``TRUEUP_CACHE/evidence`` by its SHA-256: deleting it loses time only."""
+"""Evidence that was read once, by its SHA-256, in ``TRUEUP_CACHE/evidence``: deleting it loses time only."""
 
 from __future__ import annotations
 
