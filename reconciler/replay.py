@@ -80,7 +80,9 @@ def simulate(
     compared = {name: asked_of(name, old[1], new[1]) for name in names}
     asked = [found for found in compared.values() if found is not None]
     left_out = [
-        f"{name}: it, or its policy, is not on both sides" for name, found in compared.items() if found is None
+        f"{name}: one side has no such environment, or no policy of it that can be used; `reconcile validate`"
+        for name, found in compared.items()
+        if found is None
     ]
     differing = {found.environment for found in asked if found.differs}
     sweeps = registry_sweeps(registries) if differing else {}
