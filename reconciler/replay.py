@@ -17,7 +17,7 @@ from reconciler.core.references import exceptions_path, model_path
 from reconciler.core.simulation import Replayed, Simulation
 from reconciler.load import load
 from reconciler.look import read_evidence
-from reconciler.past import pins
+from reconciler.past import OneModel, pins
 from reconciler.planning.judge import NO_CHAMPION
 from reconciler.planning.simulation import Past, asked_of, policy_of, replay
 from reconciler.planning.verification import marks_of, verify_pin
@@ -32,7 +32,7 @@ def proofs(
     """Every pin that main has had, newest first, worked out again; without ``registries`` from Git alone."""
     path = evidence_path(subject.environment, subject.model)
     sweeps = registry_sweeps(registries) if registries is not None else {}
-    for place, history in enumerate(pins(source, subject)):
+    for place, history in enumerate(pins(OneModel(source, subject.model), subject)):
         assert history.introduced is not None
         release = history.introduced.releases[str(subject)]
         registered, stored = None, None
@@ -110,9 +110,10 @@ class _History:
     def __init__(
         self, source: Source, main: DesiredState, observed: Observed, subject: Subject, limit: int
     ) -> None:
-        self.source, self.main, self.subject, self.limit = source, main, subject, limit
+        self.source = OneModel(source, subject.model)
+        self.main, self.subject, self.limit = main, subject, limit
         self.view = View(main, observed)
-        self.pins = tuple(pins(source, subject, limit))
+        self.pins = tuple(pins(self.source, subject, limit))
         self._states: dict[str, DesiredState] = {}
 
     def candidates(
