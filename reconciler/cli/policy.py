@@ -73,9 +73,8 @@ def put_to_the_test(
         of_policy = problem.path in map(policy_path, named)
         if problem.severity == "error" and (of_tests or of_policy):
             raise Terminal(problem.what, where=f"{problem.path}:{problem.line}", hint=problem.hint)
-    if not chosen:
-        hint = "write one, as docs/gates.md shows" if path is None else "name a file of policies/tests"
-        raise Terminal("there is no test of a policy", where=str(path or "policies/tests"), hint=hint)
+    if not chosen and path is not None:
+        raise Terminal("there is no test of a policy", where=str(path), hint="name a file of policies/tests")
     done = _with_lines(run_tests(chosen, policies), source)
     if output is Format.json:
         console.write(json.dump(done.model_dump(mode="json", by_alias=True)))
