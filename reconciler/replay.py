@@ -123,6 +123,10 @@ class _History:
         released = [past for history in self.pins if (past := self._released(history))]
         known = {(past.pin.digest, past.champion.digest if past.champion else NO_CHAMPION) for past in released}
         proposed, left_out = self._proposed(registries, kept)
+        changes = len(self.source.log(release_path(self.subject.environment, self.subject.model)))
+        if changes > self.limit:
+            older = f"{changes - self.limit} changes of its Release older than the newest {self.limit}"
+            left_out = [*left_out, f"{self.subject}: {older}"]
         others = [past for champion, past in proposed if (past.pin.digest, champion) not in known]
         return sorted([*released, *others], key=lambda past: past.at, reverse=True), left_out
 

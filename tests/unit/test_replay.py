@@ -374,7 +374,10 @@ def test_evidence_is_read_once_in_a_lifetime(
 
 def test_it_is_bounded_and_says_what_it_left_out(world: World) -> None:
     told = simulated(world, LATER, FIRST, environment="staging", limit=3)
-    assert told.left_out == ("staging/digits: 10 versions older than the newest 3",)
+    assert told.left_out == (
+        "staging/digits: 10 versions older than the newest 3",
+        "staging/digits: 6 changes of its Release older than the newest 3",
+    )
     assert [c.version for c in told.candidates] == ["13", "12", "11", "10"]
 
 
