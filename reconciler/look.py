@@ -16,7 +16,7 @@ from reconciler.load import load
 from reconciler.past import pins
 from reconciler.planning.in_motion import details
 from reconciler.planning.view import View
-from reconciler.ports import Readers, RegistryReader, Source
+from reconciler.ports import Kept, Readers, RegistryReader, Source
 from reconciler.sweep import seen
 
 PAST = 50
@@ -70,13 +70,16 @@ def look(
 
 
 def read_evidence(
-    registries: Mapping[str, RegistryReader], marks: Iterable[tuple[str, Mark]]
+    registries: Mapping[str, RegistryReader], marks: Iterable[tuple[str, Mark]], kept: Kept | None = None
 ) -> tuple[dict[str, Evidence], dict[str, Gap]]:
-    """The documents behind these (registry, mark), each read once; and the Gaps, both by mark."""
+    """The documents behind these (registry, mark), each read once; and the Gaps, both by mark.
+
+    What is ``kept`` from an earlier command is not read again.
+    """
     found: dict[str, Evidence] = {}
     gaps: dict[str, Gap] = {}
     for registry, mark in dict.fromkeys(marks):
-        read = seen(f"evidence {mark.uri}", partial(_evidence, registries[registry], mark))
+        read = seen(f"evidence {mark.uri}", partial(_evidence, registries[registry], mark, kept))
         if isinstance(read, Gap):
             gaps[str(mark)] = read
         else:
@@ -84,15 +87,19 @@ def read_evidence(
     return found, gaps
 
 
-def _evidence(registry: RegistryReader, mark: Mark) -> Evidence:
+def _evidence(registry: RegistryReader, mark: Mark, kept: Kept | None) -> Evidence:
     """The document behind a mark. Terminal where its bytes are not the marked ones."""
-    content = registry.evidence(mark.uri)
-    if sha256(content) != mark.sha256:
-        raise Terminal(
-            f"its sha256 is {sha256(content)}, and {mark.sha256} was marked",
-            where=mark.uri,
-            hint="it is measured again",
-        )
+    content = kept.get(mark.sha256) if kept else None
+    if content is None or sha256(content) != mark.sha256:
+        content = registry.evidence(mark.uri)
+        if sha256(content) != mark.sha256:
+            raise Terminal(
+                f"its sha256 is {sha256(content)}, and {mark.sha256} was marked",
+                where=mark.uri,
+                hint="it is measured again",
+            )
+        if kept:
+            kept.put(mark.sha256, content)
     return parse_evidence(content, where=mark.uri)
 
 

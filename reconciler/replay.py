@@ -17,12 +17,12 @@ from reconciler.core.references import exceptions_path, model_path
 from reconciler.core.simulation import Replayed, Simulation
 from reconciler.load import load
 from reconciler.look import read_evidence
-from reconciler.past import pins
+from reconciler.past import OneModel, pins
 from reconciler.planning.judge import NO_CHAMPION
 from reconciler.planning.simulation import Past, asked_of, policy_of, replay
 from reconciler.planning.verification import marks_of, verify_pin
 from reconciler.planning.view import View
-from reconciler.ports import Commit, RegistryReader, Source
+from reconciler.ports import Commit, Kept, RegistryReader, Source
 from reconciler.sweep import registry_sweeps, seen
 
 
@@ -32,7 +32,7 @@ def proofs(
     """Every pin that main has had, newest first, worked out again; without ``registries`` from Git alone."""
     path = evidence_path(subject.environment, subject.model)
     sweeps = registry_sweeps(registries) if registries is not None else {}
-    for place, history in enumerate(pins(source, subject)):
+    for place, history in enumerate(pins(OneModel(source, subject.model), subject)):
         assert history.introduced is not None
         release = history.introduced.releases[str(subject)]
         registered, stored = None, None
@@ -68,6 +68,7 @@ def simulate(
     main: DesiredState,
     environment: str = "",
     limit: int = 200,
+    kept: Kept | None = None,
 ) -> Simulation:
     """Every past candidate of the environments whose gates differ, judged by the policies of both sides.
 
@@ -79,7 +80,9 @@ def simulate(
     compared = {name: asked_of(name, old[1], new[1]) for name in names}
     asked = [found for found in compared.values() if found is not None]
     left_out = [
-        f"{name}: it, or its policy, is not on both sides" for name, found in compared.items() if found is None
+        f"{name}: one side has no such environment, or no policy of it that can be used; `reconcile validate`"
+        for name, found in compared.items()
+        if found is None
     ]
     differing = {found.environment for found in asked if found.differs}
     sweeps = registry_sweeps(registries) if differing else {}
@@ -89,7 +92,7 @@ def simulate(
         if subject.environment not in differing or before is None or after is None:
             continue
         history = _History(source, main, Observed(swept=Swept(at=_EVER, registries=sweeps)), subject, limit)
-        past, more = history.candidates(registries)
+        past, more = history.candidates(registries, kept)
         left_out += more
         done += [replay(each, before, after) for each in past]
     return Simulation(
@@ -107,16 +110,23 @@ class _History:
     def __init__(
         self, source: Source, main: DesiredState, observed: Observed, subject: Subject, limit: int
     ) -> None:
-        self.source, self.main, self.subject, self.limit = source, main, subject, limit
+        self.source = OneModel(source, subject.model)
+        self.main, self.subject, self.limit = main, subject, limit
         self.view = View(main, observed)
-        self.pins = tuple(pins(source, subject, limit))
+        self.pins = tuple(pins(self.source, subject, limit))
         self._states: dict[str, DesiredState] = {}
 
-    def candidates(self, registries: Mapping[str, RegistryReader]) -> tuple[list[Past], list[str]]:
+    def candidates(
+        self, registries: Mapping[str, RegistryReader], kept: Kept | None
+    ) -> tuple[list[Past], list[str]]:
         """Newest first, and what was not looked at, in sentences."""
         released = [past for history in self.pins if (past := self._released(history))]
         known = {(past.pin.digest, past.champion.digest if past.champion else NO_CHAMPION) for past in released}
-        proposed, left_out = self._proposed(registries)
+        proposed, left_out = self._proposed(registries, kept)
+        changes = len(self.source.log(release_path(self.subject.environment, self.subject.model)))
+        if changes > self.limit:
+            older = f"{changes - self.limit} changes of its Release older than the newest {self.limit}"
+            left_out = [*left_out, f"{self.subject}: {older}"]
         others = [past for champion, past in proposed if (past.pin.digest, champion) not in known]
         return sorted([*released, *others], key=lambda past: past.at, reverse=True), left_out
 
@@ -141,7 +151,9 @@ class _History:
             released=True,
         )
 
-    def _proposed(self, registries: Mapping[str, RegistryReader]) -> tuple[list[tuple[str, Past]], list[str]]:
+    def _proposed(
+        self, registries: Mapping[str, RegistryReader], kept: Kept | None
+    ) -> tuple[list[tuple[str, Past]], list[str]]:
         """What was measured for this environment, by the marks of the registry; with whom it was compared."""
         environment, model = self.main.environments.get(self.subject.environment), self.main.models
         if environment is None or self.subject.model not in model:
@@ -168,7 +180,7 @@ class _History:
         }
         marks = [mark for version in looked for mark in version.evidence_marks()]
         wanted = [(environment.registry, mark) for mark in marks if str(mark) not in copies]
-        read, gaps = read_evidence(registries, wanted)
+        read, gaps = read_evidence(registries, wanted, kept)
         if gaps:
             left_out.append(f"{self.subject}: {len(gaps)} pieces of evidence that could not be read")
         found = []

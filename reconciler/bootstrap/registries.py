@@ -1,17 +1,25 @@
-"""MLflow servers, and the embedded stack's database."""
+"""MLflow servers, the embedded stack's database, and what is kept of the evidence that they serve."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.bootstrap.process import PLATFORM
+from reconciler.bootstrap.process import PLATFORM, cache
 from reconciler.bootstrap.repository import Repository
 from reconciler.core.errors import Terminal
 from reconciler.core.platform import Platform
 
 if TYPE_CHECKING:
+    from reconciler.adapters.evidence_folder import EvidenceFolder
     from reconciler.adapters.mlflow_registry import MlflowRegistry
+
+
+def kept_evidence() -> EvidenceFolder:
+    """For who reads all that there ever was, and again with the next edit of a policy."""
+    from reconciler.adapters.evidence_folder import EvidenceFolder
+
+    return EvidenceFolder(cache() / "evidence")
 
 
 def connect_registries(repository: Repository, platform: Platform) -> dict[str, MlflowRegistry]:

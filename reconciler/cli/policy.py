@@ -73,9 +73,8 @@ def put_to_the_test(
         of_policy = problem.path in map(policy_path, named)
         if problem.severity == "error" and (of_tests or of_policy):
             raise Terminal(problem.what, where=f"{problem.path}:{problem.line}", hint=problem.hint)
-    if not chosen:
-        hint = "write one, as docs/gates.md shows" if path is None else "name a file of policies/tests"
-        raise Terminal("there is no test of a policy", where=str(path or "policies/tests"), hint=hint)
+    if not chosen and path is not None:
+        raise Terminal("there is no test of a policy", where=str(path), hint="name a file of policies/tests")
     done = _with_lines(run_tests(chosen, policies), source)
     if output is Format.json:
         console.write(json.dump(done.model_dump(mode="json", by_alias=True)))
@@ -150,7 +149,7 @@ def simulate(
 
 def simulated(session: Session, against: str = "", environment: str = "", limit: int = 200) -> Simulation:
     """The policies of the working tree are the new side; the old one is ``against``, or main's tip."""
-    from reconciler.bootstrap.registries import connect_registries
+    from reconciler.bootstrap.registries import connect_registries, kept_evidence
     from reconciler.bootstrap.sources import folder_source
     from reconciler.cli.admit import found_here
     from reconciler.load import load
@@ -168,4 +167,5 @@ def simulated(session: Session, against: str = "", environment: str = "", limit:
         main=session.main,
         environment=environment,
         limit=limit,
+        kept=kept_evidence(),
     )

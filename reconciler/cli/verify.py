@@ -38,6 +38,7 @@ def verify(
     if nothing is wrong and something cannot be told.
     """
     from reconciler.core.errors import Terminal
+    from reconciler.past import gone
     from reconciler.replay import proofs
     from reconciler.report import proofs as report
 
@@ -50,9 +51,11 @@ def verify(
         found = proofs(session.source, subject, session.main, registries)
         chosen = found if instant is None else (proof for proof in found if proof.since <= instant)
         shown = tuple(chosen) if every else tuple(islice(chosen, 1))
-    if not shown:
+        removed = not every and gone(session.source, subject, instant)
+    if not shown or removed:
         check_known(session.main, subject)
-        raise Terminal(f"{subject} had no release" + (" then" if at else ""), hint=f"reconcile history {pair}")
+        when = "had no release then" if at else "has no release"
+        raise Terminal(f"{subject} {when}", hint=f"reconcile history {pair}")
     console.write(report.as_json(shown)) if output is Format.json else console.show(report.blocks(shown))
     raise typer.Exit(max((EXIT[proof.standing] for proof in shown), key=(0, 2, 1).index))
 

@@ -82,6 +82,14 @@ class RegistryReader(Protocol):
         """Our runs about one registered name that are not deleted: 1 + ceil(R/1000) calls."""
 
 
+class Kept(Protocol):
+    """Bytes by their SHA-256, from one process to the next. The caller checks what it gets."""
+
+    def get(self, sha256: str) -> bytes | None: ...
+
+    def put(self, sha256: str, content: bytes) -> None: ...
+
+
 class RegistryWriter(Protocol):
     def set_tag(self, name: str, version: str, tag: str, value: str) -> None: ...
 
@@ -309,6 +317,7 @@ __all__ = [
     "ForgePerson",
     "ForgeReader",
     "ForgeWriter",
+    "Kept",
     "Lease",
     "Marker",
     "Notifier",

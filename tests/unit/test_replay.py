@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.evidence_folder import EvidenceFolder
 from reconciler.cli.comment import changed_policies
 from reconciler.cli.main import run
 from reconciler.cli.session import Session
@@ -24,10 +25,11 @@ from reconciler.core.evidence import CATALOGUE
 from reconciler.core.proof import Proof
 from reconciler.core.simulation import Simulation
 from reconciler.load import load
-from reconciler.past import pins
+from reconciler.past import OneModel, pins
 from reconciler.planning import verification
 from reconciler.ports import Blob
 from reconciler.replay import proofs, simulate
+from tests.doubles.documents import model
 from tests.doubles.history import FIRST, LATER, Rules, history, reckoned, verdict
 from tests.doubles.repository import MemoryRepository, Stored, _oid
 from tests.doubles.world import World
@@ -142,11 +144,11 @@ def _record_edited(world: World) -> None:
 
 
 def _mark_missing(world: World) -> None:
-    model = world.registry.models["digits"]
-    version = model.versions[-1]
+    registered = world.registry.models["digits"]
+    version = registered.versions[-1]
     tags = {name: value for name, value in version.tags.items() if ".evaluate." not in name}
-    left = (*model.versions[:-1], version.model_copy(update={"tags": tags}))
-    world.registry.models["digits"] = model.model_copy(update={"versions": left})
+    left = (*registered.versions[:-1], version.model_copy(update={"tags": tags}))
+    world.registry.models["digits"] = registered.model_copy(update={"versions": left})
 
 
 def _original_edited(world: World) -> None:
@@ -242,8 +244,9 @@ def test_what_the_registry_has_lost_makes_nothing_untrue(world: World) -> None:
     proof = current(world)
     assert proof.standing == "proven"
     assert "the copy in Git is what was marked" in proof.steps[-2].said
-    model = world.registry.models["digits"]
-    world.registry.models["digits"] = model.model_copy(update={"versions": model.versions[:-1]})
+    registered = world.registry.models["digits"]
+    fewer = registered.model_copy(update={"versions": registered.versions[:-1]})
+    world.registry.models["digits"] = fewer
     assert against(current(world)) == [
         ("version", "unknown", "version 13 of digits is no longer in the registry")
     ]
@@ -354,10 +357,37 @@ def test_it_reads_only_evidence_that_no_release_has(world: World, monkeypatch: p
     assert set(asked) == world.registry.documents.keys() - copies
 
 
+def test_evidence_is_read_once_in_a_lifetime(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = EvidenceFolder(tmp_path / "evidence")
+    first = simulated(world, LATER, FIRST, kept=kept)
+    damaged, *_ = sorted((tmp_path / "evidence").iterdir())
+    damaged.write_bytes(b"{}")
+    asked: list[str] = []
+    read = world.registry.evidence
+    monkeypatch.setattr(world.registry, "evidence", lambda uri: asked.append(uri) or read(uri))
+    assert simulated(world, LATER, FIRST, kept=kept) == first
+    assert len(asked) == 1
+    assert simulated(world, LATER, FIRST, kept=EvidenceFolder(Path("/dev/null/none"))) == first
+
+
 def test_it_is_bounded_and_says_what_it_left_out(world: World) -> None:
     told = simulated(world, LATER, FIRST, environment="staging", limit=3)
-    assert told.left_out == ("staging/digits: 10 versions older than the newest 3",)
+    assert told.left_out == (
+        "staging/digits: 10 versions older than the newest 3",
+        "staging/digits: 6 changes of its Release older than the newest 3",
+    )
     assert [c.version for c in told.candidates] == ["13", "12", "11", "10"]
+
+
+def test_a_past_is_read_without_the_files_of_other_models(world: World) -> None:
+    world.commit(model("spam", "staging") | {"models/digits/data/notes.yaml": "a: 1\n"})
+    world.commit({"environments/staging/releases/spam.yaml": "kind: [", "policies/tests/x.yaml": "cases: ["})
+    state = load(OneModel(world.repository, "digits"), world.repository.head())
+    assert (state.models.keys(), state.problems) == ({"digits"}, ())
+    assert state.releases.keys() == {"staging/digits", "production/digits"}
+    assert [proof.standing for proof in all_proofs(world, STAGING)] == ["proven"] * 9
 
 
 # --- the commands -----------------------------------------------------------------------------------------
@@ -402,6 +432,17 @@ def test_the_commands_on_a_real_repository(
     assert "staging/digits had no release then" in capsys.readouterr().err
     assert run(["verify", "production/none"]) == 1
     assert "main has no production/none" in capsys.readouterr().err
+    last = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    removal = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "-m", "x"]
+    subprocess.run(["git", "rm", "--quiet", release_path("staging", "digits")], check=True)
+    subprocess.run(removal, check=True)
+    subprocess.run(["git", "push", "--quiet", "origin", "main"], check=True)
+    assert run(["verify", "staging/digits", "--offline"]) == 1
+    assert "staging/digits has no release" in capsys.readouterr().err
+    assert run(["verify", "staging/digits", "--at", "2026-03-05T12:00:00Z", "--offline"]) == 0
+    assert run(["verify", "staging/digits", "--all", "--offline"]) == 0
+    capsys.readouterr()
+    subprocess.run(["git", "push", "--quiet", "--force", "origin", f"{last.strip()}:main"], check=True)
     versions = world.registry.models["digits"].versions
     _mark_missing(world)
     assert run(["verify", "production/digits"]) == 1
