@@ -25,8 +25,7 @@ every column is there. trueup and numpy have the deciles of the training rows, a
 checked. *Plain numpy* is `bincount(searchsorted(edges, column))`, the quickest way of its own that was tried (`histogram` takes twice as
 long). trueup counts in chunks of {CHUNK:,} rows, missing values apart. Evidently gets both tables, because it makes its bins anew, with
 `DataDriftPreset(method="psi")` and without making HTML of it. Medians of {RUNS} runs in turn after one that is not counted, of Evidently
-of one run; imports are not counted, and one thread counts."""
-"""Peak memory is that of a process that does this alone."""
+of one run; imports are not counted. Peak memory is that of a process that makes the tables and does this alone, once."""
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
