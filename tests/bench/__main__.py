@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import data
+from tests.bench import data, drift
 
-BENCHES: dict[str, ModuleType] = {"data": data}
+BENCHES: dict[str, ModuleType] = {"data": data, "drift": drift}
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 

@@ -9,6 +9,7 @@ import json
 import runpy
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from hashlib import md5
 from pathlib import Path
@@ -141,9 +142,8 @@ def _run(name: str, options: dict[str, object]) -> int:
     finally:
         sys.path[:], sys.dont_write_bytecode = path, bytecode
         for module in set(sys.modules) - modules:
-            if getattr(sys.modules[module], "__file__", None) and "/models/" in str(
-                sys.modules[module].__file__
-            ):
+            file = getattr(sys.modules[module], "__file__", None) or ""
+            if "/models/" in file or file.startswith(tempfile.gettempdir()):
                 del sys.modules[module]
     raise AssertionError("main() exits")
 

@@ -22,11 +22,11 @@ import pytest
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.core.digests import canonical_json, evidence_key
 from reconciler.core.documents import Admission, Environment, Model, Pin, Release
-from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, parse_evidence
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, parse_evidence
 from reconciler.planning.renderers import render
 from workflows.model_files import registry_errors
 from workflows.steps import drift
-from workflows.steps.drift import Recorded, measure
+from workflows.steps.drift import Recorded, count
 from workflows.steps.parity import ask, running_server
 from workflows.steps.reference import Reference
 
@@ -151,10 +151,10 @@ def test_of_too_few_rows_there_is_no_number_and_of_another_releases_none_count(v
 def test_what_a_candidate_refuses_is_not_repeated(versions, raw, measured, monkeypatch) -> None:
     """The prediction has no value then; the features have."""
 
-    def refuse(model: Path, rows: pd.DataFrame) -> pd.DataFrame:
-        raise drift.Terminal("does not predict: ValueError: no such person: Ada", where=model.name)
+    def refuse(rows: pd.DataFrame) -> pd.DataFrame:
+        raise ValueError("no such person: Ada")
 
-    monkeypatch.setattr("workflows.steps.drift.predict", refuse)
+    monkeypatch.setattr("workflows.steps.drift.load", lambda model: refuse)
     with recording(versions["coarse"]) as (address, recorded):
         ask(address, raw.head(200))
         wait_for(recorded, 200)
@@ -272,7 +272,21 @@ def rows_of(n: int, seed: int, late: float = 0.0) -> pd.DataFrame:
 
 
 def recorded_of(frame: pd.DataFrame) -> Recorded:
-    return Recorded([frame[start : start + 300] for start in range(0, len(frame), 300)], "said")
+    return Recorded(iter([frame[start : start + 300] for start in range(0, len(frame), 300)]), lambda: "said")
+
+
+def measure(reference: Reference | None, recorded: Recorded, predictions: pd.Series | str) -> dict[str, Metric]:
+    """Of a model that gives these predictions for all the recorded rows, in their order."""
+    if isinstance(predictions, str):
+        return drift.measure(reference, count(reference, recorded, predictions))
+    left = predictions
+
+    def predict(rows: pd.DataFrame) -> pd.Series:
+        nonlocal left
+        answers, left = left[: len(rows)], left[len(rows) :]
+        return answers
+
+    return drift.measure(reference, count(reference, recorded, predict))
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +307,13 @@ def test_unknown_categories_and_missing_values_are_drift(reference) -> None:
     found = measure(reference, recorded_of(new), "none")
     assert psi_by_feature(found)["carrier"] > 0.5
     assert found["psi-max"].overall.candidate.note.startswith("worst: carrier ")
+    rejected = found["rejected-features"].slices["feature"]
+    assert {name: scores.candidate.value for name, scores in rejected.items()} == {
+        "carrier": 1.0,
+        "hour": 0.0,
+        "temperature": 0.0,
+    }
+    assert rejected["carrier"].candidate.note.startswith("chi-square ")
     assert "not compared: at, which holds datetime64 values" in found["psi-max"].overall.candidate.note
     gone = measure(reference, recorded_of(rows_of(2000, 5, late=0.3)), "none")
     assert psi_by_feature(gone)["temperature"] > 0.5
@@ -325,7 +346,7 @@ def test_the_evidence_names_the_worst_features_and_stays_small() -> None:
 
 def test_of_very_many_rows_the_newest_are_taken(monkeypatch) -> None:
     lines = deque(json.dumps({"row": {"a": n}}) for n in range(25_000))
-    frames = list(drift._frames(lines))
+    frames = list(drift._frames(lines, where="there"))
     assert [len(frame) for frame in frames] == [10_000, 10_000, 5_000]
     assert not lines
     assert frames[-1]["a"].iloc[-1] == 24_999
@@ -348,5 +369,5 @@ def test_the_address_may_stand_for_several_servers(versions, raw, monkeypatch) -
             drift, "_hosts", lambda name, port: [f"127.0.0.1:{each}" for each in [*ports, ports[0]]]
         )
         found = drift.read_recorded("http://digits-recorded.production.svc:8081", RELEASE)
-    assert found.rows == 120
+        assert sum(map(len, found.chunks)) == 120
     assert found.said == "120 rows of release 444444444444, recorded by 1 of 3 servers"

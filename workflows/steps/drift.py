@@ -11,9 +11,11 @@ import argparse
 import json
 import logging
 import socket
+import sys
 import tempfile
+import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -24,7 +26,8 @@ from reconciler.core.evidence import Estimate, Metric, Scores
 from workflows.model_files import fetch_model
 from workflows.steps import measuring
 from workflows.steps.bootstrap import estimate
-from workflows.steps.predict import predict
+from workflows.steps.distances import FALSE_DISCOVERIES, compared, corrected
+from workflows.steps.predict import load
 from workflows.steps.reference import FILE, Numbers, Reference, Texts, psi, read_reference, resampled_psi
 
 if TYPE_CHECKING:
@@ -32,16 +35,19 @@ if TYPE_CHECKING:
 
     from workflows.steps.reference import Counts
 
+    Predict = Callable[[pd.DataFrame], pd.Series | str]
+
 log = logging.getLogger(__name__)
 
 FEWEST = 100
 """Rows of which a PSI is said at all: ten bins of fewer are mostly chance. A gate asks for more."""
-MOST = 200_000
+MOST = 1_000_000
 """Rows of all servers together, the newest of each."""
 CHUNK = 10_000
 MOST_FEATURES = 100
 """That are in the evidence one by one: those that drifted most."""
 SECONDS = 60.0
+METRICS = ("psi-max", "psi-prediction", "ks-max", "rejected-features")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,95 +58,194 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("drift", options.inputs, key=options.key)
     uri = f"models:/{options.registered_name}/{options.candidate_version}"
-    recorded = read_recorded(options.recorded, str(inputs["traffic"]))
     with tempfile.TemporaryDirectory() as folder:
         model = fetch_model(uri, digest=str(inputs["candidate"]), destination=Path(folder))
         reference = read_reference(model)
-        metrics = measure(reference, recorded, _predicted(model, reference, recorded))
-    measuring.publish("drift", metrics, inputs, options)
+        recorded = read_recorded(options.recorded, str(inputs["traffic"]))
+        counted = count(reference, recorded, predicting(model, reference))
+    measuring.publish("drift", measure(reference, counted), inputs, options)
 
 
-class Recorded(NamedTuple):
-    """Raw rows, in chunks; ``said`` tells how many there are, whose, and how many servers were asked."""
+class Recorded:
+    """Raw rows, in chunks, oldest first of each server, to be read once. ``said`` then tells how many,
+    whose, and how many servers were asked."""
 
-    chunks: list[pd.DataFrame]
-    said: str
+    def __init__(self, chunks: Iterator[pd.DataFrame], said: Callable[[], str]) -> None:
+        self.chunks, self._said = chunks, said
 
     @property
-    def rows(self) -> int:
-        return sum(map(len, self.chunks))
+    def said(self) -> str:
+        return self._said()
 
 
 def read_recorded(address: str, release: str) -> Recorded:
-    """The rows that every server behind ``address`` recorded of ``release``.
+    """The rows that every server behind ``address`` recorded of ``release``; each is asked when they are read.
 
     The host may stand for several servers, as the name of a headless Service does. One that serves another
-    release, as in a canary, counts as none. Retryable if the name or a server does not answer.
+    release, as in a canary, counts as none. While reading: Retryable if the name or a server does not answer.
     """
-    import httpx
-
     url = urlsplit(address)
     hosts = _hosts(url.hostname or "", url.port or 80)
-    chunks: list[pd.DataFrame] = []
-    seen: set[str] = set()  # one server may have two addresses
-    for host in hosts:
+    seen: dict[str, int] = {}  # recording -> rows; one server may have two addresses
+
+    def chunks() -> Iterator[pd.DataFrame]:
+        for host in hosts:
+            identity, lines = _ask(host, address, release, at_most=MOST // len(hosts))
+            if identity is None or identity in seen:
+                continue
+            seen[identity] = 0
+            for chunk in _frames(lines, where=f"{address}/recorded"):
+                seen[identity] += len(chunk)
+                yield chunk
+
+    def said() -> str:
+        rows = sum(seen.values())
+        return f"{rows} rows of release {short(release)}, recorded by {len(seen)} of {len(hosts)} servers"
+
+    return Recorded(chunks(), said)
+
+
+def _ask(host: str, address: str, release: str, *, at_most: int) -> tuple[str | None, deque[str]]:
+    """A server's recording, by its id, and its newest lines; None where it is of another release."""
+    import httpx
+
+    try:
+        with httpx.stream("GET", f"http://{host}/recorded", timeout=SECONDS, trust_env=False) as response:
+            if response.status_code != httpx.codes.OK:
+                raise Retryable(f"answered {response.status_code}", where=f"{address}/recorded")
+            lines = response.iter_lines()
+            recording = json.loads(next(lines))["recording"]
+            if recording["release"] != release:
+                return None, deque()
+            return str(recording["id"]), deque(lines, maxlen=at_most)
+    except httpx.HTTPError as error:
+        raise Retryable(f"did not answer: {type(error).__name__}: {error}", where=address) from error
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise Terminal("did not answer with a recording", where=f"{address}/recorded") from error
+
+
+class Counted(NamedTuple):
+    """Recorded rows in the reference's bins; ``predictions`` likewise, or a sentence where there are none."""
+
+    rows: int
+    said: str
+    features: dict[str, Counts]
+    predictions: Counts | str
+
+
+def count(reference: Reference | None, recorded: Recorded, predict: Predict | str) -> Counted:
+    """Counts one chunk after the other, so that no more than one is ever held."""
+    rows = 0
+    features: dict[str, Counts] = {}
+    predictions: Counts | str | None = predict if isinstance(predict, str) else None
+    for chunk in recorded.chunks:
+        rows += len(chunk)
+        if reference is None:
+            continue
+        counted = reference.count(chunk)
+        features = {name: features[name] + found if features else found for name, found in counted.items()}
+        if isinstance(predict, str) or isinstance(predictions, str) or reference.prediction is None:
+            continue
+        answers = predict(chunk)
+        if isinstance(answers, str):
+            predictions = answers
+            continue
+        found = reference.prediction.count(answers)
+        predictions = found if predictions is None else predictions + found
+    log.info("%s", recorded.said)
+    return Counted(rows, recorded.said, features, NOTHING if predictions is None else predictions)
+
+
+def predicting(model: Path, reference: Reference | None) -> Predict | str:
+    """What the candidate predicts for recorded rows. A sentence where it refuses one, as it may although its
+    predecessor took it; without the model's own words, because these may repeat the row."""
+    if reference is None or reference.prediction is None:
+        return NOTHING
+    answer = load(model)
+
+    def predict(rows: pd.DataFrame) -> pd.Series | str:
         try:
-            with httpx.stream("GET", f"http://{host}/recorded", timeout=SECONDS, trust_env=False) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise Retryable(f"answered {response.status_code}", where=f"{address}/recorded")
-                lines = response.iter_lines()
-                recording = json.loads(next(lines))["recording"]
-                if recording["release"] != release or recording["id"] in seen:
-                    continue
-                seen.add(recording["id"])
-                chunks += _frames(deque(lines, maxlen=MOST // len(hosts)))
-        except httpx.HTTPError as error:
-            raise Retryable(f"did not answer: {type(error).__name__}: {error}", where=address) from error
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise Terminal("did not answer with a recording", where=f"{address}/recorded") from error
-    rows = sum(map(len, chunks))
-    said = f"{rows} rows of release {short(release)}, recorded by {len(seen)} of {len(hosts)} servers"
-    log.info("%s", said)
-    return Recorded(chunks, said)
+            predictions = answer(rows)["prediction"]
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            return _REFUSED
+        return predictions if len(predictions) == len(rows) else _REFUSED
+
+    return predict
 
 
-def measure(reference: Reference | None, recorded: Recorded, predictions: pd.Series | str) -> dict[str, Metric]:
-    """``psi-max``: the PSI of the feature that drifted most, and by feature. ``psi-prediction``: of what the
-    candidate predicts for the recorded rows, against what it predicted for its training rows.
+NOTHING = "there is nothing to compare"
+_REFUSED = "the candidate does not predict every recorded row; the log of the step says why"
 
-    Intervals are bootstrapped over the recorded rows. ``predictions`` is a sentence where there are none.
+
+def measure(reference: Reference | None, counted: Counted) -> dict[str, Metric]:
+    """What drifted, by how much, and whether chance would do that.
+
+    ``psi-max``: the PSI of the feature that drifted most, and by feature, with intervals bootstrapped over the
+    recorded rows. ``psi-prediction``: of what the candidate predicts for the recorded rows, against what it
+    predicted for its training rows. ``ks-max``: the largest distance of any number, and by feature.
+    ``rejected-features``: of how many features chance does not explain the difference (see distances.py).
     """
-    n = recorded.rows
+    n = counted.rows
     if reference is None or n < FEWEST:
         why = f"the version has no {FILE}, which the step `train` writes" if reference is None else ""
-        nothing = _nothing(n, why or f"{recorded.said}: a PSI needs {FEWEST} at least")
-        return {"psi-max": Metric(overall=nothing), "psi-prediction": Metric(overall=nothing)}
-    total: dict[str, Counts] = {}
-    for chunk in recorded.chunks:
-        counted = reference.count(chunk)
-        total = {name: total[name] + counts if total else counts for name, counts in counted.items()}
-    values = {name: _psi(column, total[name]) for name, column in reference.features.items()}
+        nothing = _nothing(n, why or f"{counted.said}: a PSI needs {FEWEST} at least")
+        return {name: Metric(overall=nothing) for name in METRICS}
+    values = {name: _psi(column, counted.features[name]) for name, column in reference.features.items()}
     ranked = sorted(values, key=lambda name: (-(values[name].value or 0), name))
     left_out = {name: why for name, why in reference.left_out.items() if name != "prediction"}
-    notes = [f"worst: {', '.join(f'{name} {values[name].value:.3g}' for name in ranked[:3])}", recorded.said]
+    notes = [f"worst: {', '.join(f'{name} {values[name].value:.3g}' for name in ranked[:3])}", counted.said]
     notes += [f"not compared: {name}, which {why}" for name, why in sorted(left_out.items())[:3]]
-    worst = values[ranked[0]].model_copy(update={"note": "; ".join(notes)}) if ranked else None
-    by_feature = {name: Scores(candidate=values[name]) for name in ranked[:MOST_FEATURES]}
+    if not ranked:
+        nothing = _nothing(n, "no feature can be compared")
+        found = {name: Metric(overall=nothing) for name in METRICS}
+    else:
+        worst = values[ranked[0]].model_copy(update={"note": "; ".join(notes)})
+        found = {"psi-max": Metric(overall=Scores(candidate=worst), slices=_by_feature(values, ranked))}
+        found |= _tested(reference, counted)
+    return {**found, "psi-prediction": Metric(overall=_of_predictions(reference, counted.predictions, n))}
+
+
+def _tested(reference: Reference, counted: Counted) -> dict[str, Metric]:
+    """The tests of all features at once, because one of many is always unlikely."""
+    tests = corrected(
+        {name: compared(column, counted.features[name]) for name, column in reference.features.items()}
+    )
+    n = counted.rows
+    distances = {
+        name: Estimate(value=test.statistic, n=n, note=str(test))
+        for name, test in tests.items()
+        if test.ordered
+    }
+    ranked = sorted(distances, key=lambda name: (-(distances[name].value or 0), name))
+    largest = _nothing(n, "no feature is a number")
+    if ranked:
+        named = "; ".join(f"{name} {tests[name]}" for name in ranked[:3])
+        note = f"worst: {named}; of binned values, so the distance is this at least, and p this at most"
+        largest = Scores(candidate=distances[ranked[0]].model_copy(update={"note": note}))
+    by_p = sorted(tests, key=lambda name: (tests[name].adjusted, name))
+    rejected = [name for name in by_p if tests[name].adjusted <= FALSE_DISCOVERIES]
+    named = "; ".join(f"{name} {tests[name]}" for name in rejected[:3])
+    note = f"of {len(tests)}, at a false discovery rate of {FALSE_DISCOVERIES}"
+    total = Estimate(value=len(rejected), n=n, note=f"{note}: {named}" if named else note)
+    each = {name: Estimate(value=float(name in rejected), n=n, note=str(test)) for name, test in tests.items()}
     return {
-        "psi-max": Metric(
-            overall=Scores(candidate=worst) if worst else _nothing(n, "no feature can be compared"),
-            slices={"feature": by_feature} if by_feature else {},
-        ),
-        "psi-prediction": Metric(overall=_of_predictions(reference, predictions, n)),
+        "ks-max": Metric(overall=largest, slices=_by_feature(distances, ranked)),
+        "rejected-features": Metric(overall=Scores(candidate=total), slices=_by_feature(each, by_p)),
     }
 
 
-def _of_predictions(reference: Reference, predictions: pd.Series | str, n: int) -> Scores:
+def _by_feature(values: dict[str, Estimate], ranked: list[str]) -> dict[str, dict[str, Scores]]:
+    shown = {name: Scores(candidate=values[name]) for name in ranked[:MOST_FEATURES]}
+    return {"feature": shown} if shown else {}
+
+
+def _of_predictions(reference: Reference, predictions: Counts | str, n: int) -> Scores:
     if reference.prediction is None:
         return _nothing(n, reference.left_out.get("prediction", "no predictions came with the version"))
     if isinstance(predictions, str):
         return _nothing(n, predictions)
-    return Scores(candidate=_psi(reference.prediction, reference.prediction.count(predictions)))
+    return Scores(candidate=_psi(reference.prediction, predictions))
 
 
 def _psi(column: Numbers | Texts, actual: Counts) -> Estimate:
@@ -151,25 +256,16 @@ def _nothing(n: int, why: str) -> Scores:
     return Scores(candidate=Estimate(value=None, n=n, note=why))
 
 
-def _predicted(model: Path, reference: Reference | None, recorded: Recorded) -> pd.Series | str:
-    """What the candidate predicts for the recorded rows. A sentence where it refuses one, as it may although
-    its predecessor took it; without the model's own words, because these may repeat the row."""
-    import pandas as pd
-
-    if reference is None or reference.prediction is None or recorded.rows < FEWEST:
-        return "there is nothing to compare"
-    try:
-        return predict(model, pd.concat(recorded.chunks, ignore_index=True))["prediction"]
-    except Terminal:
-        return "the candidate does not predict every recorded row; the log of the step says why"
-
-
-def _frames(lines: deque[str]) -> Iterator[pd.DataFrame]:
+def _frames(lines: deque[str], *, where: str) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     while lines:
         taken = [lines.popleft() for _ in range(min(CHUNK, len(lines)))]
-        yield pd.DataFrame([json.loads(line)["row"] for line in taken])
+        try:
+            rows = [json.loads(line)["row"] for line in taken]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Terminal("did not answer with a recording", where=where) from error
+        yield pd.DataFrame(rows)
 
 
 def _hosts(name: str, port: int) -> list[str]:

@@ -64,11 +64,16 @@ class Numbers(Frozen):
         return empty.model_copy(update={"counts": tuple(counts), "missing": missing})
 
     def count(self, values: pd.Series) -> Counts:
-        """Rows in each bin, and last those without a number."""
+        """Rows in each bin, and last those without a number.
+
+        How many are above each edge, for so few edges, costs a tenth of looking up the bin of each row. What is
+        no number is above nothing.
+        """
         numbers = _floats(values)
-        present = numbers[~np.isnan(numbers)]
-        found = np.bincount(np.searchsorted(self.edges, present), minlength=len(self.edges) + 1)
-        return np.append(found, len(numbers) - len(present))
+        missing = np.count_nonzero(np.isnan(numbers))
+        above = (np.count_nonzero(numbers > edge) for edge in self.edges)
+        at_least = np.array([len(numbers) - missing, *above, 0])
+        return np.append(at_least[:-1] - at_least[1:], missing)
 
     @property
     def bins(self) -> Counts:
@@ -200,6 +205,8 @@ def _column(values: pd.Series) -> Numbers | Texts | str:
 def _floats(values: pd.Series) -> NDArray[np.float64]:
     import pandas as pd
 
+    if values.dtype == np.float64:
+        return np.asarray(values.to_numpy())
     numbers = pd.to_numeric(values, errors="coerce")
     return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
 
