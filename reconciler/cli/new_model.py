@@ -95,6 +95,7 @@ def new_model(
                 "known": environments,
                 "baselines": rows.baselines,
                 "columns": rows.columns,
+                "contract": rows.contract,
                 "source": data.name if data else "",
             },
         )
@@ -111,6 +112,7 @@ class _Rows(NamedTuple):
     task: Task
     columns: dict[str, dict[str, Any]]
     baselines: dict[str, float]
+    contract: dict[str, Any]
     train: int = 0
     evaluation: int = 0
     said: tuple[str, ...] = ()
@@ -153,7 +155,7 @@ def _rows(
     if data is None:
         for file in files:
             file.with_name(f"{file.name}.dvc").write_text(NO_DATA.format(name=file.name))
-        return _Rows(task or Task.binary, {}, {})
+        return _Rows(task or Task.binary, {}, {}, {})
     import pandas as pd
 
     whole = table.read(data)
@@ -184,7 +186,8 @@ def _rows(
     said = [f"task: {task}, by the values of {target}"] if asked is None else []
     said += table.remarks(train, held, target, task)
     baselines = table.baseline(train, held, target, task)
-    return _Rows(task, table.columns(everything), baselines, len(train), len(held), tuple(said))
+    contract = table.contract(train, held, target, task)
+    return _Rows(task, table.columns(everything), baselines, contract, len(train), len(held), tuple(said))
 
 
 def _point(file: Path) -> None:

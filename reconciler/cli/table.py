@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -139,6 +140,30 @@ def columns(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {
         str(name): {"kind": kind_of(frame[name]), "missing": bool(frame[name].isna().any())} for name in frame
     }
+
+
+def contract(train: pd.DataFrame, evaluation: pd.DataFrame, target: str, task: Task) -> dict[str, Any]:
+    """What these rows are, as the `data.contract` to begin with: the columns, and the share of rows in both.
+
+    Twice as many gaps as now are allowed, in hundredths; the classes are the present ones.
+    """
+    import pandas as pd
+
+    both = pd.concat([train, evaluation], ignore_index=True)
+    found: dict[str, dict[str, Any]] = {}
+    for name in both:
+        values, types = both[name], {"flag": "boolean", "text": "text"}
+        whole = pd.api.types.is_integer_dtype(values)
+        missing = max(float(rows[name].isna().mean()) for rows in (train, evaluation))
+        kind = types.get(kind_of(values), "integer" if whole else "number")
+        classes = name == target and task is not Task.regression and kind in ("integer", "text")
+        found[str(name)] = {
+            "type": kind,
+            "nulls": min(1.0, math.ceil(200 * missing) / 100),
+            "values": sorted(values.unique().tolist()) if classes else [],
+        }
+    alike = len(evaluation.merge(train.drop_duplicates(), how="inner"))
+    return {"columns": found, "shared": math.ceil(100 * alike / len(evaluation)) / 100}
 
 
 def baseline(train: pd.DataFrame, evaluation: pd.DataFrame, target: str, task: Task) -> dict[str, float]:

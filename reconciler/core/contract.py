@@ -176,7 +176,7 @@ class Contract(Frozen):
         description="Columns that say whom or what a row is about: none is in both, and by them rows are found "
         "again in other data. Without keys, whole rows are compared.",
     )
-    shared: Annotated[float, Field(ge=0, lt=1)] = Field(
+    shared: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0, description="Share of the evaluation rows whose keys may be among the training rows."
     )
 

@@ -17,7 +17,7 @@ CHECKPOINTS = "checkpoint"
 """The volume that holds a training's checkpoint, mounted there by the template; empty at first."""
 
 DATA_CACHE = "/trueup/cache"
-"""Where the pods of the step `data` have the volume of ``engine.dataCache``."""
+"""Where the pods that fetch data have the volume of ``engine.dataCache``."""
 
 RESTARTS = 2
 RESTARTS_ON_SPOT = 10

@@ -169,7 +169,7 @@ def _training(view: View, subject: Subject) -> tuple[str, Tried]:
         raise Retryable(f"the {registered.source} did not answer: {registered.error}", where=model)
     there = next((v for v in registered.versions if v.training_key == key and v.digest and v.ready), None)
     if there is not None:
-        what = f"version {there.version} has main's training key {key}, and a key is trained once"
+        what = f"nothing has changed since version {there.version}, which has main's training key {key}"
         raise Terminal(what, where=model, hint="change code, data, hyperparameters or seed for another one")
     tried = _answered(attempts(view, "train", model, key, view.desired.platform.engine.attempts.train))
     if tried.state == "running" and tried.last is not None:

@@ -1071,6 +1071,13 @@ def test_a_command_that_is_not_there(embedded: EmbeddedBench) -> None:
     assert list(embedded.engine.logs(run.name)) == [("train", "no-such-command: No such file or directory\n")]
 
 
+def test_the_last_words_of_a_container_are_in_the_message(embedded: EmbeddedBench) -> None:
+    """As Argo has it, which takes them from Kubernetes' termination message."""
+    train = sh("train", 'echo "no rows" > "$TRUEUP_TERMINATION_LOG"; exit 1')
+    run = ran(embedded, template([task("train")], train))
+    assert (run.phase, run.message) == ("Failed", "train: Error (exit code 1): no rows")
+
+
 @pytest.mark.parametrize("path", ["/etc/out", "/trueup/../../out"])
 def test_a_path_outside_of_the_folder(embedded: EmbeddedBench, path: str) -> None:
     outputs = {"artifacts": [{"name": "out", "path": path}]}

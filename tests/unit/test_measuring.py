@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from reconciler.core.documents import External
+from reconciler.core.observed import TAG_INPUTS
+from reconciler.core.plan import SubmitWorkflow
 from reconciler.planning.candidates import Candidate, candidate
-from reconciler.planning.measuring import plan_measuring
+from reconciler.planning.judge import case_of
+from reconciler.planning.measuring import plan_measuring, submit_measurement
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story, subject_of
 
@@ -37,3 +42,41 @@ def test_a_later_mark_stands_beside_the_first() -> None:
     assert (again.tag, again.value) == (f"{mark.tag}.2", mark.value)
     both = {mark.tag: before, again.tag: mark.value}
     assert measured("evidence-marked", tags=both).decision.actions == ()
+
+
+def rows_asked_for(measurement: str, *, external: bool = False, **tags: str) -> dict[str, str]:
+    """Which training rows the step gets; ``tags`` are those of the candidate."""
+    told = Story(HERE / "measurement-submitted")
+    desired = told.main
+    if external:
+        source = desired.models["digits"]
+        training = source.model.training.model_copy(
+            update={"workflow": None, "external": External(alias="next")}
+        )
+        model = source.model.model_copy(update={"training": training})
+        changed = {**desired.models, "digits": source.model_copy(update={"model": model})}
+        desired = desired.model_copy(update={"models": changed})
+    view = View(desired, told.observed())
+    wanted = candidate(View(told.main, told.observed()), STAGING)
+    assert isinstance(wanted, Candidate)
+    wanted = wanted._replace(
+        version=wanted.version.model_copy(update={"tags": {**wanted.version.tags, **tags}})
+    )
+    case = case_of(desired, STAGING, wanted.pin, wanted.image, None)
+    step = submit_measurement(view, STAGING, wanted, None, case, measurement, 1, "for a test")
+    assert isinstance(step, SubmitWorkflow)
+    return {name: value for name, value in step.parameters.items() if name.endswith(("md5", "train-pointer"))}
+
+
+def test_the_rows_a_candidate_was_trained_on_are_asked_for_by_its_own_md5() -> None:
+    """Main's pointer may say another by now."""
+    tags = {TAG_INPUTS: json.dumps({"data": "9" * 32})}
+    pointer = "models/digits/data/train.csv.dvc"
+    assert rows_asked_for("contract", **tags) == {"train-pointer": pointer, "train-md5": "9" * 32}
+    assert rows_asked_for("contract", **{TAG_INPUTS: "{}"}) == {"train-pointer": pointer, "train-md5": ""}
+    assert rows_asked_for("changes", **tags)["champion-md5"] == ""
+
+
+def test_of_a_model_trained_elsewhere_no_training_rows_are_asked_for() -> None:
+    tags = {TAG_INPUTS: json.dumps({"data": "9" * 32})}
+    assert rows_asked_for("contract", external=True, **tags) == {"train-pointer": "", "train-md5": ""}

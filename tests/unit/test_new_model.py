@@ -96,7 +96,11 @@ def test_a_model_of_own_rows_is_complete_and_valid(
     document = (folder / "model.yaml").read_text()
     assert 'owner: "Ada"' in document
     assert "environments: [staging, production]" in document
-    assert "{" not in document
+    assert "{{" not in document
+    assert "{%" not in document
+    assert '      "spend": {type: number, nulls: 0.3' in document
+    assert '      "churned": {type: text, values: ["no", "yes"]}\n' in document
+    assert "shared:" not in document
 
     assert said.startswith("wrote models/churn: model.yaml, src, tests, and data: ")
     assert "task: binary-classification, by the values of churned\n" in said

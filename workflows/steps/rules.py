@@ -445,7 +445,9 @@ def _checks(column: Column) -> Iterator[Any]:
     if column.min is not None or column.max is not None:
         low = -np.inf if column.min is None else column.min
         high = np.inf if column.max is None else column.max
-        yield pa.Check.in_range(low, high, name="range", title=f"{low:g} to {high:g}", **few)
+        yield pa.Check.in_range(
+            low, high, name="range", title=str(Bounds(min=column.min, max=column.max)), **few
+        )
     if column.values:
         listed = ", ".join(map(str, column.values[:5])) + (", ..." if len(column.values) > 5 else "")
         yield pa.Check.isin(list(column.values), name="values", title=f"one of {listed}", **few)
