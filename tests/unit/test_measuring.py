@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
 from reconciler.planning.candidates import Candidate, candidate
+from reconciler.planning.judge import case_of
 from reconciler.planning.measuring import plan_measuring
+from reconciler.planning.promotion import promotion_wish
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story, subject_of
 
@@ -37,3 +40,29 @@ def test_a_later_mark_stands_beside_the_first() -> None:
     assert (again.tag, again.value) == (f"{mark.tag}.2", mark.value)
     both = {mark.tag: before, again.tag: mark.value}
     assert measured("evidence-marked", tags=both).decision.actions == ()
+
+
+def test_a_pull_request_names_the_libraries_that_are_not_the_champions() -> None:
+    told = Story(HERE / "promotion-opened")
+    view = View(told.main, told.observed())
+    wanted = candidate(view, STAGING)
+    assert isinstance(wanted, Candidate)
+    found = plan_measuring(view, STAGING, wanted)
+    case = case_of(view.desired, STAGING, wanted.pin, wanted.image, view.champion(STAGING))
+
+    def notes(changed: Estimate) -> tuple[str, ...]:
+        files = Evidence(
+            measurement="files",
+            recipe=CATALOGUE["files"].recipe,
+            key=case.key("files"),
+            inputs=dict(case.inputs("files")),
+            at=view.at,
+            metrics={"changed-libraries": Metric(overall=Scores(candidate=changed))},
+        )
+        measured = found._replace(evidence={**found.evidence, "files": files})
+        return promotion_wish(view, STAGING, wanted, measured).notes
+
+    assert notes(Estimate(value=2, n=40, names=("numpy 2.1 -> 2.2",))) == (
+        "Libraries that are not the champion's: numpy 2.1 -> 2.2 and 1 more",
+    )
+    assert notes(Estimate(value=0, n=40)) == notes(Estimate(value=None, n=0, note="no champion")) == ()

@@ -72,16 +72,27 @@ class Recorded(NamedTuple):
 
 
 def read_recorded(address: str, release: str) -> Recorded:
-    """The rows that every server behind ``address`` recorded of ``release``.
+    """The rows that every server recorded of ``release``, as :func:`recorded_lines` reads them."""
+    lines, said = recorded_lines(address, release, MOST)
+    try:
+        return Recorded([frame for of_server in lines for frame in _frames(of_server)], said)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Terminal("did not answer with a recording", where=f"{address}/recorded") from error
+
+
+def recorded_lines(address: str, release: str, most: int) -> tuple[list[deque[str]], str]:
+    """What every server behind ``address`` recorded of ``release``: lines, a row each, the newest ``most`` in
+    all; and in words how many there are, whose, and how many servers were asked.
 
     The host may stand for several servers, as the name of a headless Service does. One that serves another
-    release, as in a canary, counts as none. Retryable if the name or a server does not answer.
+    release, as in a canary, counts as none. Retryable if the name or a server does not answer, Terminal if what
+    answers is no recording.
     """
     import httpx
 
     url = urlsplit(address)
     hosts = _hosts(url.hostname or "", url.port or 80)
-    chunks: list[pd.DataFrame] = []
+    found: list[deque[str]] = []
     seen: set[str] = set()  # one server may have two addresses
     for host in hosts:
         try:
@@ -93,15 +104,15 @@ def read_recorded(address: str, release: str) -> Recorded:
                 if recording["release"] != release or recording["id"] in seen:
                     continue
                 seen.add(recording["id"])
-                chunks += _frames(deque(lines, maxlen=MOST // len(hosts)))
+                found.append(deque(lines, maxlen=max(1, most // len(hosts))))
         except httpx.HTTPError as error:
             raise Retryable(f"did not answer: {type(error).__name__}: {error}", where=address) from error
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise Terminal("did not answer with a recording", where=f"{address}/recorded") from error
-    rows = sum(map(len, chunks))
+    rows = sum(map(len, found))
     said = f"{rows} rows of release {short(release)}, recorded by {len(seen)} of {len(hosts)} servers"
     log.info("%s", said)
-    return Recorded(chunks, said)
+    return found, said
 
 
 def measure(reference: Reference | None, recorded: Recorded, predictions: pd.Series | str) -> dict[str, Metric]:
