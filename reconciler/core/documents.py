@@ -431,6 +431,24 @@ class Monitoring(Frozen):
     )
 
 
+class Files(Frozen):
+    """What this model's files may be besides what every model's may: for gates on `files`."""
+
+    types: tuple[Annotated[str, Field(pattern=r"^\.[A-Za-z0-9_]{1,20}$")], ...] = Field(
+        default=(), description="Suffixes, as in .ubj. Programs are refused whatever they are called."
+    )
+    globals: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")], ...] = Field(
+        default=(),
+        description="What its pickles may import, as in sklearn.linear_model._base.LinearRegression. What runs "
+        "code, as os.system, is refused all the same.",
+    )
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Both, sorted: a suffix begins with a dot, and a global does not."""
+        return tuple(sorted({*self.types, *self.globals}))
+
+
 class Model(Document):
     """One model: where its data, code and versions are, how it trains, serves, and where it may go."""
 
@@ -446,6 +464,7 @@ class Model(Document):
     )
     serving: Serving | Literal["none"] = Serving()
     monitoring: Monitoring = Monitoring()
+    files: Files = Files()
     environments: tuple[Name, ...]
     priority: Annotated[int, Field(ge=-100, le=100)] = Field(default=0, description="Higher goes first.")
 

@@ -21,7 +21,8 @@ class Estimate(Frozen):
     """A value, the number of samples it rests on, and where it has one an interval.
 
     ``value`` is None where nothing could be measured; ``note`` then says why, and otherwise may say why
-    there is no interval. ``confidence`` is the interval's level, as in 0.95.
+    there is no interval. ``confidence`` is the interval's level, as in 0.95. ``names`` are of what a count
+    counted, as many as people read.
     """
 
     value: float | None = None
@@ -30,6 +31,7 @@ class Estimate(Frozen):
     high: float | None = None
     confidence: float | None = None
     note: str = ""
+    names: tuple[str, ...] | None = None  # which evidence of before it came does not have
 
     @model_validator(mode="before")
     @classmethod
@@ -53,6 +55,12 @@ class Estimate(Frozen):
     def usable(self) -> bool:
         """A finite number from at least one sample."""
         return self.value is not None and math.isfinite(self.value) and self.n > 0
+
+    def named(self, most: int) -> str:
+        """At most so many of the names, and how many more were counted; empty where there are none."""
+        shown = (self.names or ())[:most]
+        more = int(self.value or 0) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if shown and more > 0 else "")
 
     @property
     def has_interval(self) -> bool:
@@ -151,6 +159,10 @@ CATALOGUE: dict[str, Measurement] = {
     "contract": Measurement("measure-contract-v1", "1", ("candidate", "contract", "data", "target")),
     # the rows that the candidate was trained on, against the champion's
     "changes": Measurement("measure-changes-v1", "1", ("candidate", "champion", "keys")),
+    # what the files alone say: interface, libraries, pins and hashes, code in pickles, types, size
+    "files": Measurement("measure-files-v1", "1", ("candidate", "champion", "allowed")),
+    # the requests that the environment's present release recorded, with its answers, asked of the candidate
+    "replay": Measurement("measure-replay-v1", "1", ("candidate", "traffic", "environment")),
 }
 
 

@@ -151,6 +151,8 @@ PATTERN_HINTS: Final = {
     r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$": "write VENDOR/RESOURCE as nodes offer it, as in nvidia.com/gpu",
     r"^\d{1,15}(\.\d{1,9})?[kMGT]?B$": "write a size as in 500MB, 20GB or 1.5TB",
     _PATH: "write a path below that folder, with no part that starts with a dot",
+    r"^\.[A-Za-z0-9_]{1,20}$": "write a suffix with its dot, as in .ubj",
+    r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$": "write MODULE.NAME as the pickle has it, as in collections.Counter",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",
 }
 """What a text must look like, by the pattern it failed; a test keeps this complete."""

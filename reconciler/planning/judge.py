@@ -23,6 +23,9 @@ from reconciler.planning.view import Change
 JUDGE = "1"
 """Version of this function. It is part of every inputs digest, so a changed judge asks for new approvals."""
 
+MOST_NAMES = 5
+"""Of what a count counted, in a sentence."""
+
 NO_CHAMPION = "none"
 NO_TRAFFIC = "none"
 
@@ -60,6 +63,7 @@ class Case(NamedTuple):
         evaluation, contract = self.model.data.evaluation, self.model.data.contract
         known: dict[str, str | tuple[str, ...]] = {
             "behaviour": self.source.behaviour,
+            "allowed": self.model.files.allowed,
             "candidate": self.candidate,
             "champion": self.champion,
             "contract": self.source.contract_digest,
@@ -248,7 +252,8 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
         if _OPERATORS[gate.op](candidate, gate.threshold):
             said.append(text)
         else:
-            fail(gate.on_fail, f"not {text}")
+            counted = scores.candidate.named(MOST_NAMES)
+            fail(gate.on_fail, f"not {text}{f': {counted}' if counted else ''}")
     if gate.versus is not None and _ref(gate.versus, gate, case) == "baseline":
         _versus_baseline(gate, candidate, case, said, fail)
         if gate.versus.ref == "champion":

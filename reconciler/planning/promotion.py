@@ -17,6 +17,9 @@ from reconciler.planning.releases import with_digests
 from reconciler.planning.telling import tell_of_gates
 from reconciler.planning.view import View
 
+MOST_LIBRARIES = 30
+"""That a pull request lists."""
+
 
 def plan_promotion(view: View, subject: Subject) -> Decision:
     """What to do about the candidate of one subject. Called when nothing else about it comes first."""
@@ -130,7 +133,7 @@ def promotion_wish(
         asked_by=asked_by,
         approved_by=promotion.approved_by,
         ordered=wanted.pin.version if new else "",
-        notes=_notes(asked_by, new),
+        notes=(*_notes(asked_by, new), *_libraries(bundle)),
     )
 
 
@@ -142,6 +145,15 @@ def _notes(asked_by: str, order: Ordered | None) -> tuple[str, ...]:
         *said,
         "It stays until a version comes that is younger than the order, whatever was there before it.",
     )
+
+
+def _libraries(bundle: EvidenceBundle) -> tuple[str, ...]:
+    """Which libraries are not the champion's, where that was measured and some are not."""
+    files = bundle.evidence.get("files")
+    changed = files.metrics["changed-libraries"].overall.candidate if files else None
+    if changed is None or not changed.value:
+        return ()
+    return (f"Libraries that are not the champion's: {changed.named(MOST_LIBRARIES)}",)
 
 
 def _order(view: View, subject: Subject, wanted: Candidate) -> Ordered | Hold | None:

@@ -1111,6 +1111,16 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
+        "files that are no suffixes and no names of code",
+        {DIGITS: model("digits") + "files: {types: [ubj], globals: [Counter], type: [.so]}\n"},
+        [
+            f"{DIGITS}:16: files.globals[0] = 'Counter' is not acceptable. hint: write MODULE.NAME as the pickle has it, as in collections.Counter",
+            f"{DIGITS}:16: files.types[0] = 'ubj' is not acceptable. hint: write a suffix with its dot, as in .ubj",
+            f"{DIGITS}:16: has the unknown field files.type. hint: did you mean types?",
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
         "a recording of a model that does not serve",
         {DIGITS: model("digits") + "serving: none\nmonitoring: {record: {}}\n"},
         [f"{DIGITS}:1: has monitoring.record, and serving: none answers no requests"],

@@ -333,6 +333,13 @@ def test_the_worst_slice_against_a_baseline_is_the_one_with_the_worst_value() ->
     assert (rise.slice, rise.verdict) == ("ink=few", "pass")
 
 
+def test_a_count_that_fails_names_what_was_counted_and_no_page_of_it() -> None:
+    names = tuple(f"file-{i}" for i in range(7))
+    counted = Scores(candidate=Estimate(value=9, n=100, names=names))
+    said = ask(gate(op="<=", threshold=0), evidence(counted))
+    assert said.why == "not 9 <= 0: file-0, file-1, file-2, file-3, file-4 and 4 more"
+
+
 def test_before_a_champion_the_bound_is_the_baselines() -> None:
     said = ask(paired(versus=BASE_LIKE, on_no_champion="baseline"), evidence(case=FIRST), FIRST)
     assert said.asked == "drop <= 0.01 against the baseline 0.93"

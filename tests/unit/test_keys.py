@@ -21,6 +21,7 @@ from reconciler.core.documents import (
     Compute,
     Environment,
     External,
+    Files,
     Model,
     Monitoring,
     Pin,
@@ -119,6 +120,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "baselines": ({"accuracy": 0.9}, ""),
     "serving": (Serving(replicas=7), ""),
     "monitoring": (Monitoring(record=Record()), ""),
+    "files": (Files(types=(".ubj",)), "files"),
     "environments": (("production",), ""),
     "priority": (9, ""),
 }

@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 from reconciler.core.documents import External
+from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
 from reconciler.core.observed import TAG_INPUTS
 from reconciler.core.plan import SubmitWorkflow
 from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.judge import case_of
 from reconciler.planning.measuring import plan_measuring, submit_measurement
+from reconciler.planning.promotion import promotion_wish
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story, subject_of
 
@@ -80,3 +82,29 @@ def test_the_rows_a_candidate_was_trained_on_are_asked_for_by_its_own_md5() -> N
 def test_of_a_model_trained_elsewhere_no_training_rows_are_asked_for() -> None:
     tags = {TAG_INPUTS: json.dumps({"data": "9" * 32})}
     assert rows_asked_for("contract", external=True, **tags) == {"train-pointer": "", "train-md5": ""}
+
+
+def test_a_pull_request_names_the_libraries_that_are_not_the_champions() -> None:
+    told = Story(HERE / "promotion-opened")
+    view = View(told.main, told.observed())
+    wanted = candidate(view, STAGING)
+    assert isinstance(wanted, Candidate)
+    found = plan_measuring(view, STAGING, wanted)
+    case = case_of(view.desired, STAGING, wanted.pin, wanted.image, view.champion(STAGING))
+
+    def notes(changed: Estimate) -> tuple[str, ...]:
+        files = Evidence(
+            measurement="files",
+            recipe=CATALOGUE["files"].recipe,
+            key=case.key("files"),
+            inputs=dict(case.inputs("files")),
+            at=view.at,
+            metrics={"changed-libraries": Metric(overall=Scores(candidate=changed))},
+        )
+        measured = found._replace(evidence={**found.evidence, "files": files})
+        return promotion_wish(view, STAGING, wanted, measured).notes
+
+    assert notes(Estimate(value=2, n=40, names=("numpy 2.1 -> 2.2",))) == (
+        "Libraries that are not the champion's: numpy 2.1 -> 2.2 and 1 more",
+    )
+    assert notes(Estimate(value=0, n=40)) == notes(Estimate(value=None, n=0, note="no champion")) == ()

@@ -21,7 +21,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
     for part in ("reconciler", "workflows", "environments", "models", "policies", "starter"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+    (copy / "deploy/locks").mkdir(parents=True)
+    for part in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "deploy/locks/steps.txt"):
         shutil.copy(ROOT / part, copy / part)
     (copy / "models/digits/data").mkdir(parents=True, exist_ok=True)
     (copy / "models/digits/data/made-here.bin").write_bytes(b"data is not shipped")
@@ -63,6 +64,10 @@ def test_only_two_packages_and_the_metadata(shipped: list[str]) -> None:
 )
 def test_the_example_is_packed(shipped: list[str], path: str) -> None:
     assert f"reconciler/example/{path}" in shipped
+
+
+def test_the_lock_whose_hashes_a_training_records_is_packed(shipped: list[str]) -> None:
+    assert "workflows/locks/steps.txt" in shipped
 
 
 def test_the_templates_of_pages_are_packed(shipped: list[str]) -> None:

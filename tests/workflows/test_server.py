@@ -20,10 +20,13 @@ class Doubler:
     """Predicts twice `a`; `b` decides how it fails."""
 
     def __init__(self) -> None:
+        from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
         schema = Schema([ColSpec("long", "a"), ColSpec("double", "b"), ColSpec("string", "c", required=False)])
-        self.metadata = SimpleNamespace(get_input_schema=lambda: schema)
+        outputs = Schema([ColSpec("long", "prediction"), ColSpec("double", "probability_x")])
+        signature = ModelSignature(inputs=schema, outputs=outputs)
+        self.metadata = SimpleNamespace(get_input_schema=lambda: schema, signature=signature)
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         if (rows["b"] == -1).any():
@@ -161,3 +164,32 @@ def test_metrics_count_rows_errors_and_time(served) -> None:
     assert f'trueup_prediction_errors_total{{kind="input",{labels}}} 1.0' in text
     assert f'trueup_prediction_errors_total{{kind="model",{labels}}} 1.0' in text
     assert f"trueup_request_duration_seconds_count{{{labels}}} 4.0" in text
+
+
+def test_what_it_takes_and_gives_is_a_document_of_openapi(served) -> None:
+    """Valid, and true of requests and answers: openapi-core checks them against it."""
+    from openapi_core import OpenAPI
+    from openapi_core.testing import MockRequest, MockResponse
+    from openapi_core.validation.request.exceptions import RequestBodyValidationError
+
+    (answered,) = ask(served, ("GET", "/openapi.json", b""))
+    document = answered.json()
+    assert answered.status_code == 200
+    assert document["info"] == {"title": "digits", "version": "3"}
+    api = OpenAPI.from_dict(document)  # validates the document itself
+    rows = [{"a": 1, "b": 0.5, "c": "x"}, {"a": 2, "b": None}]
+    body = json.dumps({"dataframe_records": rows}).encode()
+    asked = MockRequest("http://server", "post", "/invocations", data=body, content_type="application/json")
+    api.validate_request(asked)
+    rows[1]["b"] = 0.25
+    said = predict(served, {"dataframe_records": rows})
+    api.validate_response(asked, MockResponse(said.content, status_code=said.status_code))
+    for wrong in ({"a": "one", "b": 0.5}, {"b": 0.5}, {"a": 1.5, "b": 0.5}):
+        body = json.dumps({"dataframe_records": [wrong]}).encode()
+        with pytest.raises(RequestBodyValidationError):
+            api.validate_request(
+                MockRequest("http://server", "post", "/invocations", data=body, content_type="application/json")
+            )
+        assert predict(served, {"dataframe_records": [wrong]}).status_code == 400
+    loading = ask(Served("digits", "3", "sha256:" + "a" * 64), ("GET", "/openapi.json", b""))[0]
+    assert loading.status_code == 503

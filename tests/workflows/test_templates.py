@@ -173,7 +173,7 @@ def test_no_credential_is_a_parameter_and_training_code_gets_none() -> None:
         name, template = parameter.values
         variables = template["container"].get("env") or []
         assert all(set(variable) == {"name", "valueFrom"} for variable in variables)
-        recorders = ("register", "evaluate", "parity", "behaviour", "drift", "contract", "changes", "notify")
+        recorders = {"register", "notify", *CATALOGUE}
         assert bool(variables) == (template["name"] in recorders), name
     for document in TEMPLATES.values():
         declared = {parameter["name"] for parameter in document["spec"]["arguments"]["parameters"]}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +16,7 @@ import pytest
 
 from reconciler.core.documents import Task
 from reconciler.core.progress import latest_progress
+from workflows.environment import read_installed
 from workflows.steps import train
 from workflows.steps.checkpoint import Checkpoint
 from workflows.steps.metrics import METRICS
@@ -57,6 +59,16 @@ def test_model_has_signature_example_requirements_and_no_pickle(trained) -> None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pyc")]
     assert json.loads((trained["centroids"] / "metrics").read_text()) == {"classes": 10.0}
+
+
+def test_the_model_carries_what_was_installed_and_nothing_of_this_machine(trained) -> None:
+    """The hashes of the lock, and the same for every training here."""
+    folders = [trained[name] / "model" for name in ("centroids", "coarse")]
+    made = read_installed(folders[0])
+    assert made is not None
+    assert made.packages["pandas"].version == version("pandas")
+    assert all(package.hashes for package in made.packages.values())
+    assert len({(folder / "environment.json").read_bytes() for folder in folders}) == 1
 
 
 def test_it_knows_every_task_of_a_model() -> None:

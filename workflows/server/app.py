@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 
+from workflows.interface import openapi
 from workflows.server.recorded import Recording
 from workflows.server.rows import BadRequestError, parse_rows
 
@@ -37,7 +38,7 @@ class Served:
 
 
 def create_app(served: Served, recording: Recording | None = None) -> FastAPI:
-    """Endpoints /invocations, /health, /ready, /version and /metrics for ``served``.
+    """Endpoints /invocations, /health, /ready, /version, /metrics and /openapi.json for ``served``.
 
     What is answered is offered to ``recording``, where there is one.
     """
@@ -99,6 +100,15 @@ def create_app(served: Served, recording: Recording | None = None) -> FastAPI:
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/openapi.json")
+    def document() -> JSONResponse:
+        if served.model is None:
+            return JSONResponse({"error": "the model is not loaded yet"}, 503)
+        signature = served.model.metadata.signature
+        return JSONResponse(
+            openapi(served.name, served.version, signature.to_dict() if signature is not None else None)
+        )
 
     return app
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -79,30 +79,52 @@ class Recorded:
 
 
 def read_recorded(address: str, release: str) -> Recorded:
-    """The rows that every server behind ``address`` recorded of ``release``; each is asked when they are read.
-
-    The host may stand for several servers, as the name of a headless Service does. One that serves another
-    release, as in a canary, counts as none. While reading: Retryable if the name or a server does not answer.
-    """
-    url = urlsplit(address)
-    hosts = _hosts(url.hostname or "", url.port or 80)
-    seen: dict[str, int] = {}  # recording -> rows; one server may have two addresses
+    """The rows that every server recorded of ``release``, as :func:`recordings` reads them; each server is
+    asked when its rows are read."""
+    seen: dict[str, int] = {}
+    hosts = _hosts_of(address)
 
     def chunks() -> Iterator[pd.DataFrame]:
-        for host in hosts:
-            identity, lines = _ask(host, address, release, at_most=MOST // len(hosts))
-            if identity is None or identity in seen:
-                continue
+        for identity, lines in recordings(address, hosts, release, MOST):
             seen[identity] = 0
             for chunk in _frames(lines, where=f"{address}/recorded"):
                 seen[identity] += len(chunk)
                 yield chunk
 
-    def said() -> str:
-        rows = sum(seen.values())
-        return f"{rows} rows of release {short(release)}, recorded by {len(seen)} of {len(hosts)} servers"
+    return Recorded(chunks(), lambda: _said(release, seen, hosts))
 
-    return Recorded(chunks(), said)
+
+def recorded_lines(address: str, release: str, most: int) -> tuple[list[deque[str]], str]:
+    """The same as lines, a row each, the newest ``most`` in all; and in words how many there are, whose, and
+    how many servers were asked."""
+    hosts = _hosts_of(address)
+    found = dict(recordings(address, hosts, release, most))
+    return list(found.values()), _said(release, {name: len(lines) for name, lines in found.items()}, hosts)
+
+
+def recordings(address: str, hosts: Sequence[str], release: str, most: int) -> Iterator[tuple[str, deque[str]]]:
+    """What each of the servers behind ``address`` recorded of ``release``: its id, and its newest lines.
+
+    The host may stand for several servers, as the name of a headless Service does, and one server may have two
+    addresses. One that serves another release, as in a canary, counts as none. Retryable if a server does not
+    answer, Terminal if what answers is no recording.
+    """
+    seen = set()
+    for host in hosts:
+        identity, lines = _ask(host, address, release, at_most=max(1, most // len(hosts)))
+        if identity is not None and identity not in seen:
+            seen.add(identity)
+            yield identity, lines
+
+
+def _said(release: str, rows: Mapping[str, int], hosts: Sequence[str]) -> str:
+    whose = f"recorded by {len(rows)} of {len(hosts)} servers"
+    return f"{sum(rows.values())} rows of release {short(release)}, {whose}"
+
+
+def _hosts_of(address: str) -> list[str]:
+    url = urlsplit(address)
+    return _hosts(url.hostname or "", url.port or 80)
 
 
 def _ask(host: str, address: str, release: str, *, at_most: int) -> tuple[str | None, deque[str]]:

@@ -45,6 +45,8 @@ STEPS = {
     "parity": "compare the real server's answers with the model's predictions",
     "behaviour": "run the model's own tests of behaviour",
     "drift": "compare training rows with recorded requests",
+    "files": "compare interface and libraries with the champion's, and look into the files",
+    "replay": "ask the candidate what the champion was asked",
 }
 """What each step does. It is the module of its name in this folder: ``arguments(parser)``, ``run(options)``."""
 

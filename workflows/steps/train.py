@@ -122,6 +122,7 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
             checkpoint=checkpoint,
             progress=Reporter("train"),
         )
+        from workflows.environment import Installed, lock_text
         from workflows.steps.reference import Reference
 
         example, out = examples(code, frame, options.target), options.out / "model"
@@ -129,6 +130,7 @@ def _train(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
         schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
         inputs = as_signed(frame[list(example.columns)], schema)
         Reference.of(inputs, predicted(model, inputs), options.task).write(out)
+        Installed.here(requirements(source), lock_text()).write(out)
 
     (options.out / "metrics").write_text(json.dumps(metrics, sort_keys=True))
     log.info("trained on %d rows: %s", len(frame), json.dumps(metrics, sort_keys=True))

@@ -331,6 +331,41 @@ def _of_rows(name: str, *options: str) -> Step:
     )
 
 
+def measure_files_v1() -> WorkflowTemplate:
+    """Look into the files of candidate and champion. Gives the evidence."""
+    return chain(
+        "measure-files-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "champion-version"),
+        step(
+            "files",
+            *_what_is_measured(rows=False),
+            f"--champion-version={parameter('champion-version')}",
+            account=RECORDER,
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="2Gi",
+            registry=True,
+        ),
+    )
+
+
+def measure_replay_v1() -> WorkflowTemplate:
+    """Ask the candidate's server what the release's servers were asked. Gives the evidence."""
+    return chain(
+        "measure-replay-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded"),
+        step(
+            "replay",
+            *_what_is_measured(rows=False),
+            f"--recorded={parameter('recorded')}",
+            account=RECORDER,
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+            registry=True,
+            labels=READS_RECORDED,
+        ),
+    )
+
+
 def _data(pointer: str, expected: str, *, account: str) -> Step:
     """Fetches what the pointer of this parameter names, through the platform's cache if it has one."""
     return step(
@@ -373,4 +408,6 @@ STOCK = (
     measure_drift_v1,
     measure_contract_v1,
     measure_changes_v1,
+    measure_files_v1,
+    measure_replay_v1,
 )
