@@ -90,11 +90,15 @@ def between(groups: Groups, gap: Gap) -> Scores:
     for metric, kind in gap.metrics.items():
         small |= {value: group.rows[kind] for value, group in groups.items() if group.rows[kind] < FEWEST}
         counted[metric] = [group for group in groups.values() if group.rows[kind] >= FEWEST]
-    ours = [_spread([each.pairs[metric].candidate for each in those]) for metric, those in counted.items()]
-    theirs = [_spread([each.pairs[metric].champion for each in those]) for metric, those in counted.items()]
+
+    def widest(of: Callable[[Pair], Measured | str | None]) -> Measured | str:
+        spreads = [_spread([of(each.pairs[name]) for each in those]) for name, those in counted.items()]
+        return _combined(spreads, np.max)
+
+    ours = widest(lambda pair: pair.candidate)
     alone = all(pair.champion is None for group in groups.values() for pair in group.pairs.values())
-    rows = min(sum(each.rows[gap.metrics[metric]] for each in those) for metric, those in counted.items())
-    pair = Pair(rows, _combined(ours, np.max), None if alone else _combined(theirs, np.max))
+    rows = min(sum(each.rows[gap.metrics[name]] for each in those) for name, those in counted.items())
+    pair = Pair(rows, ours, None if alone else widest(lambda pair: pair.champion))
     return _noted(pair.scores, _too_small(small))
 
 
