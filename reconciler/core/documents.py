@@ -21,7 +21,6 @@ from reconciler.core.base import (
     Duration,
     Frozen,
     Instant,
-    Later,
     Name,
     RegisteredName,
     VersionNumber,
