@@ -295,7 +295,14 @@ class Environment(Document):
 
 # --- Model ------------------------------------------------------------------------------------------------
 
-Declaration = Literal["behaviour", "data.contract", "monitoring.record", "serving", "training.workflow"]
+Declaration = Literal[
+    "behaviour",
+    "data.contract",
+    "data.evaluation.protected",
+    "monitoring.record",
+    "serving",
+    "training.workflow",
+]
 """What a model may or may not have, and a gate may be asked for only where it has: paths of its document, and
 `behaviour`, the tests beside it."""
 
@@ -316,6 +323,11 @@ class EvaluationData(DataSet):
 
     target: str
     slices: tuple[str, ...] = Field(default=(), description="Columns by whose values the metrics are split.")
+    protected: tuple[str, ...] = Field(
+        default=(),
+        description="Columns between whose groups a model must be fair. They are slices, too; combinations of "
+        "them are not made.",
+    )
 
 
 class Data(Frozen):
@@ -485,6 +497,7 @@ class Model(Document):
         """Which of the fields that a gate's ``when.declares`` may name are there."""
         there: dict[Declaration, bool] = {
             "data.contract": self.data.contract is not None,
+            "data.evaluation.protected": bool(self.data.evaluation.protected),
             "monitoring.record": self.monitoring.record is not None,
             "serving": self.serving != "none",
             "training.workflow": self.training.workflow is not None,

@@ -21,8 +21,9 @@ class Estimate(Frozen):
     """A value, the number of samples it rests on, and where it has one an interval.
 
     ``value`` is None where nothing could be measured; ``note`` then says why, and otherwise may say why
-    there is no interval. ``confidence`` is the interval's level, as in 0.95. ``names`` are of what a count
-    counted, as many as people read.
+    there is no interval. ``confidence`` is the interval's level, as in 0.95. ``detectable``, of a difference:
+    the smallest true one that this many samples would have shown four times in five. ``names`` are of what a
+    count counted, as many as people read.
     """
 
     value: float | None = None
@@ -30,6 +31,7 @@ class Estimate(Frozen):
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
+    detectable: float | None = None
     note: str = ""
     names: tuple[str, ...] | None = None  # which evidence of before it came does not have
 
@@ -41,7 +43,7 @@ class Estimate(Frozen):
             return data
         lost = {
             name: data[name]
-            for name in ("value", "low", "high", "confidence")
+            for name in ("value", "low", "high", "confidence", "detectable")
             if isinstance(data.get(name), float) and not math.isfinite(data[name])
         }
         if not lost:
@@ -145,9 +147,11 @@ class Measurement(NamedTuple):
 
 
 CATALOGUE: dict[str, Measurement] = {
-    # quality of the candidate, and of the champion on the same rows, with a paired bootstrap
+    # quality of the candidate, and of the champion on the same rows, with a paired bootstrap; by group, too
     "evaluate": Measurement(
-        "measure-evaluate-v1", "1", ("candidate", "champion", "data", "target", "slices", "task")
+        "measure-evaluate-v1",
+        "2",
+        ("candidate", "champion", "data", "target", "slices", "protected", "task"),
     ),
     # the same raw rows through the real server: do they give the predictions that were evaluated?
     "parity": Measurement("measure-parity-v1", "1", ("candidate", "data", "target", "server")),

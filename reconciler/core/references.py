@@ -315,10 +315,11 @@ def _data(documents: Documents, name: str, source: ModelSource) -> Iterator[Find
         if data_set is not None and f"models/{name}/{data_set.pointer}" not in documents.files:
             what = f"data.{use} names models/{name}/{data_set.pointer}, which is not there"
             yield Finding(path, ("data", use, "pointer"), what, "make it with `dvc add` and commit it")
-    if data.evaluation.target in data.evaluation.slices:
-        what = f"data.evaluation.slices names the target {data.evaluation.target}"
-        hint = "slice by columns that are known before the answer is"
-        yield Finding(path, ("data", "evaluation", "slices"), what, hint)
+    for use, columns in (("slices", data.evaluation.slices), ("protected", data.evaluation.protected)):
+        if data.evaluation.target in columns:
+            what = f"data.evaluation.{use} names the target {data.evaluation.target}"
+            hint = "slice by columns that are known before the answer is"
+            yield Finding(path, ("data", "evaluation", use), what, hint)
     yield from _contract(name, source)
     if source.train_md5 and source.train_md5 == source.evaluation_md5:
         what = "data.evaluation is the same data as data.train, so its numbers say nothing about new rows"

@@ -70,6 +70,7 @@ class Case(NamedTuple):
             "data": self.source.evaluation_md5,
             "environment": self.subject.environment,
             "keys": contract.keys if contract else (),
+            "protected": tuple(sorted(evaluation.protected)),
             "server": self.server,
             "slices": tuple(sorted(evaluation.slices)),
             "target": evaluation.target,
@@ -327,6 +328,8 @@ def _versus_champion(gate: Gate, where: str, scores: Scores, said: list[str], fa
         f"{_show(scores.candidate.value)} against the champion's {_show(scores.champion.value)}: difference "
         f"{_signed(delta)}, interval [{_signed(difference.low)}, {_signed(difference.high)}], n {difference.n}"
     )
+    if difference.detectable is not None:
+        text += f", enough to show a difference of {_show(difference.detectable)}"
     if gate.versus.max_drop is not None:
         good, limit = (
             difference.low >= -gate.versus.max_drop,

@@ -109,6 +109,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "data.evaluation.pointer": ("data/other.csv.dvc", ""),
     "data.evaluation.target": ("other", "evaluate parity behaviour contract"),
     "data.evaluation.slices": (("ink",), "evaluate"),
+    "data.evaluation.protected": (("ink",), "evaluate"),
     "data.contract": (CONTRACT, "contract changes"),  # the changes by its keys alone
     "training.workflow": ("measure-evaluate-v1", "training"),
     "training.external": (None, ""),
@@ -269,7 +270,7 @@ def test_an_evidence_key_is_made_of_what_the_catalogue_declares(measurement: str
 
 def test_a_new_recipe_is_another_evidence_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = evidence_keys(BASE)
-    monkeypatch.setitem(CATALOGUE, "evaluate", CATALOGUE["evaluate"]._replace(recipe="2"))
+    monkeypatch.setitem(CATALOGUE, "evaluate", CATALOGUE["evaluate"]._replace(recipe="another"))
     after = evidence_keys(BASE)
     assert before["evaluate"] != after["evaluate"]
     assert before["parity"] == after["parity"]

@@ -236,6 +236,7 @@ def measurement(rows: dict[str, Path]) -> Callable[..., dict[str, object]]:
             "data": "7d05ca632348c75a2d1c2028e0df26d5",
             "target": "label",
             "slices": ["ink"],
+            "protected": [],
             "task": "classification",
             "server": "sha256:" + "0" * 64,
         }

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from reconciler.core.digests import sha256
-from reconciler.core.evidence import Evidence, parse_evidence
+from reconciler.core.evidence import Evidence, Scores, parse_evidence
 from workflows.steps import parity
 from workflows.steps.evaluate import measure, slice_columns
 
@@ -33,9 +33,10 @@ def test_evaluate_scores_both_on_the_same_rows(versions, measurement, step, tmp_
 
     evidence = published(tmp_path)
     assert evidence.key == options["key"]
-    assert evidence.inputs == {**json.loads(str(options["inputs"])), "slices": ("ink",)}
+    assert evidence.inputs == {**json.loads(str(options["inputs"])), "slices": ("ink",), "protected": ()}
     assert evidence.measured_on.commit == "1" * 40
-    assert set(evidence.metrics) == {"accuracy", "f1-macro", "log-loss"}
+    of_macro = {f"{each}-macro" for each in ("precision", "recall", "f1")}
+    assert set(evidence.metrics) == {"accuracy", *of_macro, "log-loss", "brier", "ece", "accuracy-gap"}
     accuracy = evidence.metrics["accuracy"]
     assert (accuracy.overall.candidate.n, accuracy.overall.champion.n) == (800, 800)
     assert accuracy.overall.candidate.value > 0.8 > accuracy.overall.champion.value
@@ -99,6 +100,69 @@ def test_a_missing_slice_value_is_a_slice_of_its_own() -> None:
     metrics = measure("regression", truth, slices, pd.DataFrame({"prediction": [1.0, 2.0, 3.0, 5.0]}), None)
     values = {name: scores.candidate.value for name, scores in metrics["mae"].slices["b"].items()}
     assert values == {"x": 0.0, "nan": 0.5}
+
+
+def two_groups(rows: dict[str, int]) -> tuple[pd.Series, pd.DataFrame]:
+    """Half of each group is late."""
+    group = [name for name, number in rows.items() for _ in range(number)]
+    late = pd.Series([place % 2 for place in range(len(group))])
+    return late, pd.DataFrame({"group": group})
+
+
+def told(called: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"prediction": called, "probability_0": 0.9 - 0.8 * called, "probability_1": 0.1 + 0.8 * called}
+    )
+
+
+def test_the_gap_between_groups_is_that_of_fairlearns_definition() -> None:
+    """b is never called late; of a, every late row is, and every tenth of the others."""
+    late, groups = two_groups({"a": 400, "b": 300, "few": 160})
+    ours = groups["group"] != "b"
+    called = pd.Series(np.where(ours & ((late == 1) | (late.index % 20 == 0)), 1, 0))
+    fair = measure("binary-classification", late, groups, told(called), told(late), ("group",))
+
+    def gap(name: str) -> Scores:
+        return fair[name].slices["protected"]["group"]
+
+    assert gap("selection-rate-gap").candidate.value == pytest.approx(0.55)
+    assert gap("true-positive-gap").candidate.value == gap("equalised-odds-gap").candidate.value == 1.0
+    assert gap("false-positive-gap").candidate.value == pytest.approx(0.1)
+    assert gap("accuracy-gap").candidate.value == pytest.approx(0.45)
+    assert fair["equalised-odds-gap"].overall == gap("equalised-odds-gap")
+    champion, difference = gap("selection-rate-gap").champion, gap("selection-rate-gap").difference
+    assert champion is not None
+    assert difference is not None
+    assert champion.value == 0.0
+    assert difference.value == pytest.approx(0.55)
+    assert (difference.low or 0) < 0.55 < (difference.high or 0)
+    said = "without groups of fewer than 100 rows: few (80)"
+    assert (gap("false-positive-gap").candidate.n, gap("false-positive-gap").candidate.note) == (350, said)
+    assert (gap("selection-rate-gap").candidate.n, gap("selection-rate-gap").candidate.note) == (860, "")
+
+
+def test_a_gap_needs_two_groups_that_are_large_enough() -> None:
+    late, groups = two_groups({"a": 400, "b": 60})
+    fair = measure("binary-classification", late, groups, told(late), None, ("group",))
+    gap = fair["equalised-odds-gap"].slices["protected"]["group"].candidate
+    assert (gap.value, gap.n) == (None, 200)
+    assert gap.note == (
+        "not measured: fewer than two groups have 100 rows; without groups of fewer than 100 rows: b (30)"
+    )
+    assert "equalised-odds-gap" not in measure("binary-classification", late, groups, told(late), None)
+    assert "accuracy-gap" not in measure("binary-classification", late, groups[[]], told(late), None)
+
+
+def test_the_gap_of_a_regression_is_of_its_error() -> None:
+    truth = pd.Series(np.zeros(300))
+    groups = pd.DataFrame({"group": ["a"] * 150 + ["b"] * 150})
+    metrics = measure(
+        "regression", truth, groups, pd.DataFrame({"prediction": [1.0] * 150 + [3.0] * 150}), "is gone"
+    )
+    scores = metrics["mae-gap"].slices["slice"]["group"]
+    assert scores.candidate.value == 2.0
+    assert scores.champion is not None
+    assert scores.champion.note == "is gone"
 
 
 def test_parity_of_the_real_server(versions, measurement, step, tmp_path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.core.errors import Terminal
-from reconciler.core.evidence import Metric, Scores
+from reconciler.core.evidence import Metric
 from workflows.model_files import fetch_model
-from workflows.steps import measuring, metrics
+from workflows.steps import gaps, measuring, metrics
+from workflows.steps.bootstrap import SEED
 from workflows.steps.predict import predict
 from workflows.steps.rows import read_rows, split_target
 
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
             f"is {options.champion_version!r}, but --inputs say otherwise", where="--champion-version"
         )
     features, truth = split_target(read_rows(options.data), str(inputs["target"]))
-    slices = slice_columns(features, tuple(inputs["slices"]))
+    protected = tuple(inputs["protected"])
+    slices = slice_columns(features, tuple(dict.fromkeys((*inputs["slices"], *protected))))
 
     versions = {"candidate": options.candidate_version}
     if inputs["champion"] != NO_CHAMPION:
@@ -56,9 +58,8 @@ def run(options: argparse.Namespace) -> None:
             champion = scored["champion"].result() if "champion" in scored else None
         except Terminal as error:  # an old version that no longer runs does not hide the new one's numbers
             champion = error.what
-    measuring.publish(
-        "evaluate", measure(str(inputs["task"]), truth, slices, candidate, champion), inputs, options
-    )
+    found = measure(str(inputs["task"]), truth, slices, candidate, champion, protected)
+    measuring.publish("evaluate", found, inputs, options)
 
 
 def slice_columns(features: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -84,31 +85,41 @@ def measure(
     slices: pd.DataFrame,
     candidate: pd.DataFrame,
     champion: pd.DataFrame | str | None,
+    protected: tuple[str, ...] = (),
 ) -> dict[str, Metric]:
-    """Every metric of the task, on all rows and by each value of each slice column.
+    """Every metric of the task, on all rows and by each value of each slice column; and gaps between these.
 
     Predictions are for the rows of ``truth``, in its order. ``champion`` is None where there is none, and a
-    sentence where it could not predict.
+    sentence where it could not predict. ``protected``: those slice columns that have gaps of rates.
     """
+    overall = metrics.scores(task, truth, candidate, champion)
+    positive = metrics.of_positive_class(truth, candidate) if task == "binary-classification" else None
 
-    def scored(rows: pd.Index) -> dict[str, Scores]:
+    def group(rows: pd.Index, number: tuple[int, int]) -> gaps.Group:
         theirs = champion if champion is None or isinstance(champion, str) else champion.loc[rows]
-        return metrics.scores(task, truth.loc[rows], candidate.loc[rows], theirs)
+        pairs = metrics.measured(task, truth.loc[rows], candidate.loc[rows], theirs, seed=(SEED, *number))
+        ones = 0 if positive is None else int(positive.loc[rows].sum())
+        return gaps.Group(pairs, {"all": len(rows), "positive": ones, "negative": len(rows) - ones})
 
-    overall = scored(truth.index)
-    groups = {
+    columns: dict[str, gaps.Groups] = {
         column: {
-            str(value): scored(rows) for value, rows in slices.groupby(column, dropna=False).groups.items()
+            str(value): group(rows, (place, number))
+            for number, (value, rows) in enumerate(slices.groupby(column, dropna=False).groups.items())
         }
-        for column in slices.columns
+        for place, column in enumerate(slices.columns, start=1)
     }
-    return {
+    by_slice = {
         name: Metric(
             overall=scores,
             slices={
-                column: {value: of_rows[name] for value, of_rows in by_value.items()}
-                for column, by_value in groups.items()
+                column: {value: each.pairs[name].scores for value, each in groups.items()}
+                for column, groups in columns.items()
             },
         )
         for name, scores in overall.items()
     }
+    uses: dict[gaps.Use, dict[str, gaps.Groups]] = {
+        "slice": {name: groups for name, groups in columns.items() if name not in protected},
+        "protected": {name: groups for name, groups in columns.items() if name in protected},
+    }
+    return by_slice | gaps.gaps(task, uses)

@@ -8,16 +8,17 @@ why. Called by the step `evaluate`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from reconciler.core.evidence import Estimate, Scores
-from workflows.steps.bootstrap import estimate, once, resampled
+from workflows.steps.bootstrap import SEED, Sums, detectable, estimate, once, resampled
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from workflows.steps.bootstrap import Floats, Statistic
 
@@ -28,17 +29,54 @@ class UnmeasurableError(Exception):
     """Why a metric has no value for these predictions."""
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """A metric's value, and its values on every resample. Equal rows have equal resamples: they pair."""
 
     value: float
     resampled: Floats
 
 
+class Pair(NamedTuple):
+    """One metric of both models on the same rows. A sentence says why there is no value.
+
+    ``champion`` is None where there is none.
+    """
+
+    rows: int
+    candidate: Measured | str
+    champion: Measured | str | None
+
+    @property
+    def scores(self) -> Scores:
+        candidate = _estimate(self.candidate, self.rows)
+        if self.champion is None:
+            return Scores(candidate=candidate)
+        paired = _difference(self.candidate, self.champion)
+        difference = _estimate(paired, self.rows)
+        if isinstance(paired, Measured):
+            difference = detectable(difference, paired.resampled)
+        return Scores(candidate=candidate, champion=_estimate(self.champion, self.rows), difference=difference)
+
+
 def scores(
     task: str, truth: pd.Series, candidate: pd.DataFrame, champion: pd.DataFrame | str | None
 ) -> dict[str, Scores]:
-    """Every metric of the task on these rows: of the candidate, of the champion, and paired.
+    """Every metric of the task on these rows, with what its value was had at: see :func:`measured`."""
+    given = {"candidate": candidate, "champion": champion}
+    return {
+        name: _noted(name, pair.scores, given)
+        for name, pair in measured(task, truth, candidate, champion).items()
+    }
+
+
+def measured(
+    task: str,
+    truth: pd.Series,
+    candidate: pd.DataFrame,
+    champion: pd.DataFrame | str | None,
+    seed: int | Sequence[int] = SEED,
+) -> dict[str, Pair]:
+    """Every metric of the task on these rows: of the candidate, of the champion, on the same resamples.
 
     The frames are predictions (``prediction``, ``probability_CLASS``) for the rows of ``truth``, in its order.
     ``champion`` is None where there is none, and a sentence where it could not predict.
@@ -51,19 +89,11 @@ def scores(
     }
     could = {place: found for place, found in asked.items() if not isinstance(found, str)}
     rows = len(truth)
-    measured: dict[tuple[str, str], _Measured | str] = {p: w for p, w in asked.items() if isinstance(w, str)}
-    for (place, statistic), values in zip(could.items(), resampled(list(could.values()), rows), strict=True):
-        measured[place] = _Measured(once(statistic, rows), values)
-    if champion is None:
-        return {name: Scores(candidate=_estimate(measured[name, "candidate"], rows)) for name in METRICS[task]}
-    return {
-        name: Scores(
-            candidate=_estimate(measured[name, "candidate"], rows),
-            champion=_estimate(measured[name, "champion"], rows),
-            difference=_estimate(_difference(measured[name, "candidate"], measured[name, "champion"]), rows),
-        )
-        for name in METRICS[task]
-    }
+    found: dict[tuple[str, str], Measured | str] = {p: w for p, w in asked.items() if isinstance(w, str)}
+    values = resampled(list(could.values()), rows, seed=seed)
+    for (place, statistic), drawn in zip(could.items(), values, strict=True):
+        found[place] = Measured(once(statistic, rows), drawn)
+    return {name: Pair(rows, found[name, "candidate"], found.get((name, "champion"))) for name in METRICS[task]}
 
 
 def _statistic(metric: Metric, truth: pd.Series, predictions: pd.DataFrame | str) -> Statistic | str:
@@ -79,50 +109,70 @@ def _statistic(metric: Metric, truth: pd.Series, predictions: pd.DataFrame | str
         return str(reason)
 
 
-def _difference(ours: _Measured | str, theirs: _Measured | str) -> _Measured | str:
+def _difference(ours: Measured | str, theirs: Measured | str) -> Measured | str:
     if isinstance(ours, str) or isinstance(theirs, str):
         return "candidate and champion were not both measured"
-    return _Measured(ours.value - theirs.value, ours.resampled - theirs.resampled)
+    return Measured(ours.value - theirs.value, ours.resampled - theirs.resampled)
 
 
-def _estimate(measured: _Measured | str, rows: int) -> Estimate:
-    if isinstance(measured, str):
-        return Estimate(value=None, n=rows, note=measured)
-    return estimate(measured.value, measured.resampled, rows)
+def _estimate(found: Measured | str, rows: int) -> Estimate:
+    if isinstance(found, str):
+        return Estimate(value=None, n=rows, note=found)
+    return estimate(found.value, found.resampled, rows)
 
 
-def _of_sums(terms: Floats, value: Callable[[Floats, Floats], Floats]) -> Statistic:
-    """A function of sums over rows: ``terms`` is (rows, terms), and ``value(sums, n)`` takes (draws, terms) and
-    (draws,) to (draws,). All sums of a block of draws are one matrix product."""
-    return lambda counts: value(counts @ terms, counts.sum(axis=1))
+def _noted(name: str, found: Scores, given: dict[str, pd.DataFrame | str | None]) -> Scores:
+    """With what a number means that depends on the model."""
+    note = NOTES.get(name)
+    if note is None:
+        return found
+    told = {}
+    for role, predictions in given.items():
+        value: Estimate | None = getattr(found, role)
+        if value is not None and value.usable and not isinstance(predictions, (str, type(None))):
+            said = "; ".join(filter(None, (value.note, note(predictions))))
+            told[role] = value.model_copy(update={"note": said})
+    return found.model_copy(update=told)
 
 
-def _mean(terms: Floats) -> Statistic:
-    return _of_sums(terms.reshape(-1, 1), lambda sums, n: np.asarray(sums[:, 0] / n))
+def _mean(terms: NDArray[Any]) -> Statistic:
+    return Sums(terms.reshape(-1, 1), lambda sums, n: np.asarray(sums[:, 0] / n))
 
 
 # --- classification ---------------------------------------------------------------------------------------
 
 
 def _accuracy(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
-    return _mean(np.asarray(truth.to_numpy() == predictions["prediction"].to_numpy(), dtype=np.float64))
+    return _mean(np.asarray(truth.to_numpy() == predictions["prediction"].to_numpy()))
 
 
-def _f1_macro(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
-    """Mean over the classes that occur of 2 hits / (actual + given), as scikit-learn's f1_score(macro)."""
-    actual, given = truth.to_numpy(), predictions["prediction"].to_numpy()
-    columns = []
-    for label in dict.fromkeys([*actual.tolist(), *given.tolist()]):
-        is_it, called_it = actual == label, given == label
-        columns += [is_it & called_it, is_it.astype(int) + called_it]
+def _macro(of: Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]) -> Metric:
+    """Mean over the classes that occur of a share; 0 where it has no rows, as in scikit-learn.
 
-    def value(sums: Floats, _n: Floats) -> Floats:
-        hits, counts = sums[:, 0::2], sums[:, 1::2]
-        occurs = counts > 0
-        f1 = np.divide(2 * hits, counts, out=np.zeros_like(hits), where=occurs)
-        return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1))
+    ``of`` takes how often a class was told rightly, occurs, and was told, and gives the share's two parts.
+    """
 
-    return _of_sums(np.stack(columns, axis=1).astype(np.float64), value)
+    def metric(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
+        actual, given = truth.to_numpy(), predictions["prediction"].to_numpy()
+        columns = []
+        for label in dict.fromkeys([*actual.tolist(), *given.tolist()]):
+            is_it, called_it = actual == label, given == label
+            columns += [is_it & called_it, is_it, called_it]
+
+        def value(sums: Floats, _n: Floats) -> Floats:
+            hits, actually, called = sums[:, 0::3], sums[:, 1::3], sums[:, 2::3]
+            part, whole = of(hits, actually, called)
+            share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+            return np.asarray(share.sum(axis=1) / (actually + called > 0).sum(axis=1))
+
+        return Sums(np.stack(columns, axis=1), value)
+
+    return metric
+
+
+_PRECISION_MACRO = _macro(lambda hits, _actually, called: (hits, called))
+_RECALL_MACRO = _macro(lambda hits, actually, _called: (hits, actually))
+_F1_MACRO = _macro(lambda hits, actually, called: (2 * hits, actually + called))
 
 
 class _Probabilities(NamedTuple):
@@ -131,9 +181,16 @@ class _Probabilities(NamedTuple):
     given: Floats
     true: np.ndarray[tuple[int], np.dtype[np.intp]]
 
+    names: tuple[str, ...]
+
+    @property
+    def all(self) -> Floats:
+        """(rows, classes), where those of a row are made to sum to one."""
+        return np.asarray(self.given / self.given.sum(axis=1, keepdims=True))
+
     @property
     def scaled(self) -> Floats:
-        """Of the true class, where those of a row are made to sum to one."""
+        """(rows,): of the true class, where those of a row are made to sum to one."""
         return np.asarray(self.given[np.arange(len(self.true)), self.true] / self.given.sum(axis=1))
 
 
@@ -151,7 +208,8 @@ def _probabilities(truth: pd.Series, predictions: pd.DataFrame) -> _Probabilitie
     given = predictions[columns].to_numpy(dtype=np.float64)
     if not np.isfinite(given).all():
         raise UnmeasurableError("a probability is not a number")
-    return _Probabilities(given, np.array([position[name] for name in wanted], dtype=np.intp))
+    names = tuple(name.removeprefix("probability_") for name in columns)
+    return _Probabilities(given, np.array([position[name] for name in wanted], dtype=np.intp), names)
 
 
 def _log_loss(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
@@ -161,6 +219,40 @@ def _log_loss(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
     """
     smallest = np.finfo(np.float64).eps
     return _mean(-np.log(np.clip(_probabilities(truth, predictions).scaled, smallest, 1 - smallest)))
+
+
+def _brier_of_all(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
+    """Squared distance of a row's probabilities from 1 for its class and 0 for the others: 0 to 2.
+
+    Brier (1950), Monthly Weather Review 78:1-3, as scikit-learn's brier_score_loss of more than two classes.
+    """
+    found = _probabilities(truth, predictions)
+    wanted = found.true[:, None] == np.arange(len(found.names))
+    return _mean(((found.all - wanted) ** 2).sum(axis=1))
+
+
+BINS = 15
+
+
+def _calibration_error(probability: Floats, came_true: Floats) -> Statistic:
+    """Mean distance of what was promised from what came, over BINS bins of equal mass: 0 to 1.
+
+    Naeini, Cooper & Hauskrecht (2015), AAAI 29:2901-2907, with as many rows in each bin: where most promises
+    are near 1, one of the bins of equal width holds nearly all rows, and more of the error is chance (Roelofs
+    et al. 2022, AISTATS, PMLR 151:4036-4054). Equal probabilities share a bin. A perfect model of few rows has
+    not 0 either: compare models on the same rows.
+    """
+    edges = np.quantile(probability, np.linspace(0, 1, BINS + 1)[1:-1])
+    place = np.searchsorted(edges, probability)
+    terms = np.zeros((len(probability), BINS))
+    terms[np.arange(len(probability)), place] = probability - came_true
+    return Sums(terms, lambda sums, n: np.asarray(np.abs(sums).sum(axis=1) / n))
+
+
+def _calibration_of_all(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
+    """Of the largest probability of a row, against whether the prediction is right (Guo et al. 2017, ICML)."""
+    right = truth.to_numpy() == predictions["prediction"].to_numpy()
+    return _calibration_error(_probabilities(truth, predictions).all.max(axis=1), right.astype(np.float64))
 
 
 # --- classification in two classes ------------------------------------------------------------------------
@@ -212,6 +304,91 @@ def _auc(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
     return value
 
 
+def _calibration_of_two(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
+    """Of the positive class's probability, against whether the row is of that class."""
+    found = _of_two(truth, predictions)
+    place = found.names.index(max(found.names))
+    return _calibration_error(found.all[:, place], (found.true == place).astype(np.float64))
+
+
+class _Calls(NamedTuple):
+    """Of each row, whether it is of the positive class, and whether it was called so.
+
+    That class is the second of the two names in order, as in scikit-learn: 1 of 0 and 1, yes of no and yes.
+    """
+
+    positive: str
+    actual: Floats
+    called: Floats
+
+
+def _calls(truth: pd.Series, predictions: pd.DataFrame) -> _Calls:
+    found = _of_two(truth, predictions)
+    positive = max(found.names)
+    actual = (found.true == found.names.index(positive)).astype(np.float64)
+    return _Calls(positive, actual, _called(predictions, positive))
+
+
+def _called(predictions: pd.DataFrame, positive: str) -> Floats:
+    labels = [label for label in predictions["prediction"].unique() if str(label) == positive]
+    return np.asarray(predictions["prediction"].isin(labels), dtype=np.float64)
+
+
+def _share(of: Callable[[_Calls], tuple[Floats, Floats]], without: str) -> Metric:
+    """A share of two sums over rows. ``without``: what is said where the rows have none of the second."""
+
+    def metric(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
+        calls = _calls(truth, predictions)
+        part, whole = of(calls)
+        if not whole.any():
+            raise UnmeasurableError(without.format(positive=calls.positive))
+
+        def value(sums: Floats, _n: Floats) -> Floats:
+            part, whole = sums[:, 0], sums[:, 1]
+            return np.asarray(np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0))
+
+        return Sums(np.stack([part, whole], axis=1), value)
+
+    return metric
+
+
+_PRECISION = _share(lambda it: (it.actual * it.called, it.called), "not measured: no row is called {positive}")
+_RECALL = _share(lambda it: (it.actual * it.called, it.actual), "not measured: no row is {positive}")
+_F1 = _share(
+    lambda it: (2 * it.actual * it.called, it.actual + it.called),
+    "not measured: no row is {positive}, and none is called so",
+)
+_SELECTION_RATE = _share(lambda it: (it.called, np.ones_like(it.called)), "")
+_FALSE_POSITIVE_RATE = _share(
+    lambda it: ((1 - it.actual) * it.called, 1 - it.actual), "not measured: every row is {positive}"
+)
+
+
+def of_positive_class(truth: pd.Series, predictions: pd.DataFrame) -> pd.Series | None:
+    """Which rows are of the positive class; None where these predictions are not of two classes."""
+    import pandas as pd
+
+    try:
+        return pd.Series(_calls(truth, predictions).actual > 0, index=truth.index)
+    except UnmeasurableError:
+        return None
+
+
+def decided(predictions: pd.DataFrame) -> str:
+    """At what probability of the positive class the model's own predictions turn to it, in words."""
+    columns = [str(name) for name in predictions.columns if str(name).startswith("probability_")]
+    chosen = max(columns)
+    positive = chosen.removeprefix("probability_")
+    probability, called = predictions[chosen].to_numpy(np.float64), _called(predictions, positive) > 0
+    said = f"{positive} is the positive class"
+    if called.all() or not called.any():
+        return f"{said}; {'every' if called.any() else 'no'} row is called so"
+    below, above = float(probability[~called].max()), float(probability[called].min())
+    if below >= above:
+        return f"{said}; no single probability decides"
+    return f"{said}, from a probability between {below:.4g} and {above:.4g} on"
+
+
 # --- regression -------------------------------------------------------------------------------------------
 
 
@@ -225,7 +402,7 @@ def _mae(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
 
 def _rmse(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
     squared = _errors(truth, predictions).reshape(-1, 1) ** 2
-    return _of_sums(squared, lambda sums, n: np.asarray(np.sqrt(sums[:, 0] / n)))
+    return Sums(squared, lambda sums, n: np.asarray(np.sqrt(sums[:, 0] / n)))
 
 
 def _r2(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
@@ -240,12 +417,35 @@ def _r2(truth: pd.Series, predictions: pd.DataFrame) -> Statistic:
         share = np.divide(sums[:, 0], total, out=np.full_like(total, np.nan), where=total > 0)
         return np.asarray(1 - share)
 
-    return _of_sums(np.stack([_errors(truth, predictions) ** 2, centred, centred**2], axis=1), value)
+    return Sums(np.stack([_errors(truth, predictions) ** 2, centred, centred**2], axis=1), value)
 
 
-_CLASSIFICATION: dict[str, Metric] = {"accuracy": _accuracy, "f1-macro": _f1_macro, "log-loss": _log_loss}
 METRICS: dict[str, dict[str, Metric]] = {
-    "classification": _CLASSIFICATION,
-    "binary-classification": {**_CLASSIFICATION, "auc": _auc, "brier": _brier},
+    "classification": {
+        "accuracy": _accuracy,
+        "precision-macro": _PRECISION_MACRO,
+        "recall-macro": _RECALL_MACRO,
+        "f1-macro": _F1_MACRO,
+        "log-loss": _log_loss,
+        "brier": _brier_of_all,
+        "ece": _calibration_of_all,
+    },
+    "binary-classification": {
+        "accuracy": _accuracy,
+        "precision": _PRECISION,
+        "recall": _RECALL,
+        "f1": _F1,
+        "f1-macro": _F1_MACRO,
+        "auc": _auc,
+        "log-loss": _log_loss,
+        "brier": _brier,
+        "ece": _calibration_of_two,
+        "selection-rate": _SELECTION_RATE,
+        "false-positive-rate": _FALSE_POSITIVE_RATE,
+    },
     "regression": {"mae": _mae, "rmse": _rmse, "r2": _r2},
 }
+NOTES: dict[str, Callable[[pd.DataFrame], str]] = dict.fromkeys(
+    ("precision", "recall", "f1", "selection-rate", "false-positive-rate"), decided
+)
+"""What is said beside a value, over all rows, of a metric that depends on a choice of the model."""
