@@ -6,7 +6,7 @@ champion and data. Anything else is *missing* and answered by ``onMissing``, whi
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
@@ -29,12 +29,19 @@ MOST_NAMES = 5
 NO_CHAMPION = "none"
 NO_TRAFFIC = "none"
 
+
+def _same(value: float, limit: float) -> bool:
+    """Equal but for rounding: 0.93 - 0.95 is a little below -0.02, and is on that limit all the same."""
+    return math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)
+
+
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">=": operator.ge,
-    ">": operator.gt,
+    "<": lambda value, limit: value < limit and not _same(value, limit),
+    "<=": lambda value, limit: value <= limit or _same(value, limit),
+    ">=": lambda value, limit: value >= limit or _same(value, limit),
+    ">": lambda value, limit: value > limit and not _same(value, limit),
 }
+_at_least, _at_most = _OPERATORS[">="], _OPERATORS["<="]
 
 Inputs = Mapping[str, str | tuple[str, ...]]
 
@@ -332,13 +339,13 @@ def _versus_champion(gate: Gate, where: str, scores: Scores, said: list[str], fa
         text += f", enough to show a difference of {_show(difference.detectable)}"
     if gate.versus.max_drop is not None:
         good, limit = (
-            difference.low >= -gate.versus.max_drop,
+            _at_least(difference.low, -gate.versus.max_drop),
             f"drop of more than {_show(gate.versus.max_drop)}",
         )
     else:
         assert gate.versus.max_rise is not None
         good, limit = (
-            difference.high <= gate.versus.max_rise,
+            _at_most(difference.high, gate.versus.max_rise),
             f"rise of more than {_show(gate.versus.max_rise)}",
         )
     if good:
@@ -354,10 +361,10 @@ def _versus_baseline(gate: Gate, candidate: float, case: Case, said: list[str], 
     if baseline is None:
         raise _Missing(f"the model declares no baseline for {gate.metric.partition('.')[2]}")
     if gate.versus.max_drop is not None:
-        good = candidate >= baseline - gate.versus.max_drop
+        good = _at_least(candidate, baseline - gate.versus.max_drop)
     else:
         assert gate.versus.max_rise is not None
-        good = candidate <= baseline + gate.versus.max_rise
+        good = _at_most(candidate, baseline + gate.versus.max_rise)
     text = f"{_show(candidate)} against the baseline {_show(baseline)}"
     if good:
         said.append(text)

@@ -134,12 +134,33 @@ TABLE: dict[str, tuple[Gate, Evidence | None, Case, str, str]] = {
     "> above": (gate(op=">"), evidence(scores(0.91)), CASE, "pass", "0.91 > 0.9"),
     "<= on the threshold": (gate(op="<="), evidence(scores(0.9)), CASE, "pass", "0.9 <= 0.9"),
     "<= above": (gate(op="<="), evidence(scores(0.91)), CASE, "block", "not 0.91 <= 0.9"),
+    "< on the threshold but for rounding": (
+        gate(op="<", threshold=0.3),
+        evidence(scores(0.1 * 3 - 1e-16)),
+        CASE,
+        "block",
+        "not 0.3 < 0.3",
+    ),
+    "<= on the threshold but for rounding": (
+        gate(op="<=", threshold=0.3),
+        evidence(scores(0.1 + 0.2)),
+        CASE,
+        "pass",
+        "0.3 <= 0.3",
+    ),
     "< on the threshold": (gate(op="<"), evidence(scores(0.9)), CASE, "block", "not 0.9 < 0.9"),
     "onFail: review": (gate(on_fail="review"), evidence(scores(0.1)), CASE, "review", "not 0.1 >= 0.9"),
     # against the champion
     "low end on the limit": (
         paired(),
         evidence(scores(interval=(-0.02, 0.01))),
+        CASE,
+        "pass",
+        "interval [-0.0200, +0.0100], n 1000",
+    ),
+    "low end on the limit but for rounding": (
+        paired(),
+        evidence(scores(interval=(0.93 - 0.95, 0.01))),
         CASE,
         "pass",
         "interval [-0.0200, +0.0100], n 1000",
