@@ -7,12 +7,21 @@ the version is stopped, and takes the commit back.
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
+import pandas as pd
 import pytest
+
+from workflows.steps.reference import Numbers, psi
 
 pytestmark = pytest.mark.gates
 
@@ -22,7 +31,27 @@ SOURCE = "models/digits/src"
 
 
 @pytest.fixture(scope="session")
-def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def received() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The address of a receiver of notifications, and what it was sent so far."""
+    found: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", found
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def production(tmp_path_factory: pytest.TempPathFactory, received) -> Iterator[Any]:
     """A repository made by `reconcile init --example`, whose digits is verified in production."""
     folder = tmp_path_factory.mktemp("stories")
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +63,12 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     behind.hasten(told)
     record = told.folder / MODEL
     record.write_text(f"{record.read_text()}monitoring:\n  record: {{sample: 1, rows: 20000}}\n")
-    told.commit("digits: keep requests, for drift to be measured")
+    platform = told.folder / "environments/platform.yaml"
+    webhook = f"    type: webhook\n    url: {received[0]}\n    secret: {{env: TRUEUP_WEBHOOK_SECRET}}\n"
+    head, default, _ = platform.read_text().partition("notifiers:\n  default:\n")
+    platform.write_text(head + default + webhook)
+    told.env["TRUEUP_WEBHOOK_SECRET"] = "of these tests"
+    told.commit("digits: keep requests, for drift to be measured, and tell the team")
     try:
         told.until(r"! hold +awaiting-approval", why="version 1 is proposed for production")
         told.run(f"reconcile pr approve {behind.pull_request(told, 'digits', 'production')}")
@@ -99,3 +133,43 @@ def test_a_removed_input_is_refused(production, faulty) -> None:
     said = faulty(edits, until=stopped("signature"))
     assert "pixel_00" in said
     assert "No pull request is open" in production.run("reconcile pr list")
+
+
+def test_psi_of_a_quarter_pauses_and_notifies(production, faulty, received) -> None:
+    """Part of the scanners of today leave one pixel black, which was in nobody's training data so often."""
+    state = json.loads((production.folder / ".trueup/cluster/production/digits/status.json").read_text())
+    data = production.folder / "models/digits/data"
+    trained, rows = (pd.read_csv(data / f"{name}.csv") for name in ("train", "evaluation"))
+    asked = pd.concat([rows.drop(columns=["label"])] * 3, ignore_index=True).head(2000)
+    share = black(asked, trained["pixel_20"], wanted=0.25)
+    with httpx.Client(base_url=state["endpoint"], trust_env=False) as server:
+        for start in range(0, len(asked), 100):
+            batch = asked[start : start + 100].to_dict("records")
+            server.post("/invocations", json={"dataframe_records": batch}).raise_for_status()
+
+    said = faulty(
+        {f"{SOURCE}/train.py": ("MOMENTUM = 0.9\n", "MOMENTUM = 0.90  # as before\n")},
+        until=r"open-pull-request .*production",
+    )
+    number = re.findall(r"open-pull-request .*production.* #(\d+)", said)[-1]
+    shown = production.run(f"reconcile pr show --no-diff {number}")
+    assert "needs-review/drift" in shown
+    assert "pixel_20" in shown, share
+    production.until(r"awaiting-approval", why="it waits for a person")
+    told = [each for each in received[1] if each["event"] == "needs-review"]
+    assert [(each["environment"], each["model"]) for each in told] == [("production", "digits")]
+    (gate,) = [each for each in told[0]["gates"] if each["gate"] == "drift"]
+    assert gate["verdict"] == "review"
+    assert 0.2 < gate["value"] < 0.3
+    assert "pull request" not in production.run("reconcile --dry-run")
+
+
+def black(rows: pd.DataFrame, trained: pd.Series, wanted: float) -> float:
+    """Make ``pixel_20`` 16 in the share of rows at which its PSI is just above ``wanted``; that share."""
+    reference, before = Numbers.of(trained), rows["pixel_20"].copy()
+    order = np.random.default_rng(0).permutation(len(rows))
+    for share in np.arange(0.0, 1.0, 0.005):
+        rows["pixel_20"] = before.where(pd.Series(order) >= share * len(rows), 16)
+        if psi(reference.bins, reference.count(rows["pixel_20"])) >= wanted:
+            return float(share)
+    raise AssertionError("there is no such share")
