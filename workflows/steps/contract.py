@@ -69,7 +69,8 @@ def measure(found: Examined, why: str = "") -> dict[str, Metric]:
         },
     )
     if found.leaked is None:
-        leaked = Scores(candidate=Estimate(value=None, n=evaluated, note=unknown))
+        note = "a file has no column of the keys" if both else unknown
+        leaked = Scores(candidate=Estimate(value=None, n=evaluated, note=note))
     else:
         places = ", ".join(map(str, found.leaks[:3])) + (", ..." if found.leaked > 3 else "")
         said = [f"{found.leaked} of {evaluated}: {places}"] if found.leaked else []

@@ -63,7 +63,7 @@ class Breach(Frozen):
 
 class Examined(Frozen):
     """What became of the rows. ``leaked``: evaluation rows that are among the training rows; None unless both
-    were there. ``allowed``: how many of them the contract allows."""
+    were there, with their keys. ``allowed``: how many of them the contract allows."""
 
     rows: dict[str, int]
     breaches: tuple[Breach, ...]
@@ -89,7 +89,7 @@ def examine(contract: Contract, target: str, sets: Mapping[str, Path], at: datet
                 seen[name].add(chunk)
     rows = {name: each.rows for name, each in seen.items()}
     breaches = [breach for each in seen.values() for breach in each.breaches()]
-    if not {TRAIN, EVALUATION} <= seen.keys():
+    if not {TRAIN, EVALUATION} <= seen.keys() or any(each.without_keys for each in seen.values()):
         return Examined(rows=rows, breaches=tuple(breaches))
     of_train, of_evaluation = seen[TRAIN], seen[EVALUATION]
     (known, _), (hashes, numbers) = of_train.identities.all(), of_evaluation.identities.all()
@@ -159,6 +159,7 @@ class _Seen:
         }
         self.rows = 0
         self.identities = _Hashes()
+        self.without_keys = False
         self._unique = {name: _Hashes() for name, column in self.columns.items() if column.unique}
         self._starts: list[tuple[int, str]] = []  # number of its first row, and the file
         self._failing: dict[tuple[str, str], _Failing] = {}
@@ -249,9 +250,11 @@ class _Seen:
     def _identify(self, chunk: pd.DataFrame, typed: pd.DataFrame) -> None:
         """By its keys; a row that lacks one is nobody's. Without keys by all its values."""
         keys = list(self.contract.keys)
+        if keys and not all(name in chunk for name in keys):
+            self.without_keys = True
+            return
         if keys:
-            if all(name in chunk for name in keys):
-                self.identities.add(chunk[keys].astype(str), chunk[keys].notna().all(axis=1).to_numpy())
+            self.identities.add(chunk[keys].astype(str), chunk[keys].notna().all(axis=1).to_numpy())
             return
         rows = typed[sorted(map(str, typed.columns))]
         self.identities.add(rows.apply(_comparable), np.ones(len(rows), bool))
@@ -330,7 +333,7 @@ class _Seen:
         if target is None or target.each is None:
             return target.shares if target else {}
         column = self.columns.get(self.target)
-        listed = map(str, column.values) if column else ()
+        listed = map(_class, column.values) if column else ()
         return {**dict.fromkeys(sorted({*listed, *self._classes}), target.each), **target.shares}
 
     def _older_than(self, age: timedelta) -> bool:
@@ -362,7 +365,7 @@ def _typed(values: pd.Series, column: Column) -> tuple[pd.Series, Flags]:
             return numbers.where(right), present & ~right
         case "text":
             if kind.is_string_dtype(values) and not kind.is_object_dtype(values):
-                return values, ~present & False
+                return values, np.zeros(len(values), bool)
             right = np.array([isinstance(value, str) for value in values], bool)
             return values.where(right), present & ~right
         case "boolean":
@@ -398,7 +401,9 @@ def _floats(values: pd.Series) -> NDArray[np.float64]:
 
 
 def _class(value: Any) -> str:
-    """A class as the contract writes it: 1.0 was only ever 1."""
+    """A class as the contract writes it: true, and 1 where pandas has 1.0."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
