@@ -46,6 +46,11 @@ class GateVerdict(Frozen):
     asked: str = Field(default="", description="The condition, as in '>= 0.9' or 'drop <= 0.02'.")
     bounds: tuple[Bound, ...] = ()
     paired: bool = Field(default=False, description="Whether low and high are of value minus champion.")
+    detectable: float | None = Field(
+        default=None,
+        exclude_if=lambda smallest: smallest is None,
+        description="Of a paired gate: the smallest difference that a sample like this one shows.",
+    )
     slice: str = ""
     waived: str = Field(default="", description="The waiver's reason, where one was used.")
 

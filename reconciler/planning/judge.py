@@ -290,6 +290,7 @@ def _answer(gate: Gate, where: str, scores: Scores, case: Case, asked: str) -> G
         asked=asked,
         bounds=tuple(_bounds(gate, champion, case)),
         paired=shown is not scores.candidate,
+        detectable=shown.detectable,
         slice=where,
     )
 

@@ -69,14 +69,16 @@ def table(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) ->
     groups = _by_measurement(gates) if drawn and len(gates) > MANY else [by_severity(gates)]
     ordered = [gate for group in groups for gate in group]
     bars = _bars(ordered) if drawn else [()] * len(ordered)
-    rows = tuple((*_row(gate, gates), *bar) for gate, bar in zip(ordered, bars, strict=True))
+    shows = drawn and any(gate.detectable is not None for gate in gates)
+    rows = tuple((*_row(gate, gates, shows), *bar) for gate, bar in zip(ordered, bars, strict=True))
     narrow: list[Block] = []
-    left = iter(rows)
+    left = zip(ordered, bars, strict=True)
     for group in groups:
         narrow += [_heading(group, indent)] if len(groups) > 1 else []
         deeper = indent + 2 if len(groups) > 1 else indent
-        narrow += [each for row in islice(left, len(group)) for each in _folded(row, deeper)]
-    head = (*HEAD, "DRAWN") if drawn else HEAD
+        for gate, cells in islice(left, len(group)):
+            narrow += _folded(gate, gates, shows, cells, deeper)
+    head = (*HEAD[:-1], *(["CAN SHOW"] if shows else []), HEAD[-1], *(["DRAWN"] if drawn else []))
     if len(groups) > 1:
         head = ("MEASURED", *head)
         rows = tuple((first, *row) for first, row in zip(_firsts(groups), rows, strict=True))
@@ -118,7 +120,7 @@ def _bars(gates: Sequence[GateVerdict]) -> list[tuple[Span, ...]]:
     return [(cell(text, STYLES[gate.verdict]),) for gate, text in zip(gates, texts, strict=True)]
 
 
-def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:
+def _row(gate: GateVerdict, among: Sequence[GateVerdict], shows: bool = False) -> tuple[Span, ...]:
     return (
         cell(visible(name(gate)), "strong"),
         cell(visible(gate.asked)),
@@ -126,17 +128,22 @@ def _row(gate: GateVerdict, among: Sequence[GateVerdict]) -> tuple[Span, ...]:
         cell(champion(gate, among)),
         cell(interval(gate)),
         cell(gate.n or ""),
+        *([cell(number(gate.detectable))] if shows else []),
         cell(said(gate), STYLES[gate.verdict]),
     )
 
 
-def _folded(row: tuple[Span, ...], indent: int) -> tuple[Line, ...]:
+def _folded(
+    gate: GateVerdict, among: Sequence[GateVerdict], shows: bool, drawn: tuple[Span, ...], indent: int
+) -> tuple[Line, ...]:
     """The same on two lines, and its drawing on a third, for a narrow terminal."""
-    gate, asked, value, against, between, samples, verdict, *drawn = row
+    title, asked, value, against, between, samples, verdict = _row(gate, among)
     numbers = f"{value.text} against {against.text}, {between.text}, n {samples.text}"
     numbers = numbers.replace(" against no", ", no").replace(" against -", "").replace(", -", "")
+    if shows and gate.detectable is not None:
+        numbers += f", can show {number(gate.detectable)}"
     return (
-        line(verdict, "  ", gate, f"  {asked.text}", indent=indent, hang=4),
+        line(verdict, "  ", title, f"  {asked.text}", indent=indent, hang=4),
         line(numbers, indent=indent + 4, hang=2),
         *(Line((bar,), indent=indent + 4, whole=True) for bar in drawn if bar.text != "-"),
     )

@@ -372,6 +372,16 @@ def test_a_verdict_carries_the_numbers_it_rests_on() -> None:
     said = ask(paired(), evidence(scores(0.96, champion=0.95, interval=(-0.004, 0.024), difference=0.01)))
     assert (said.value, said.champion, said.n, said.low, said.high) == (0.96, 0.95, 1000, -0.004, 0.024)
     assert said.asked == "drop <= 0.02 against the champion"
+    assert said.detectable is None
+
+
+def test_a_paired_verdict_says_what_its_sample_could_show() -> None:
+    whole = scores()
+    assert whole.difference is not None
+    told = whole.difference.model_copy(update={"detectable": 0.004})
+    document = evidence(whole.model_copy(update={"difference": told}))
+    assert ask(paired(), document).detectable == 0.004
+    assert ask(gate(), document).detectable is None
 
 
 @pytest.mark.parametrize(

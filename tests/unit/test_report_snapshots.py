@@ -518,7 +518,9 @@ MEASURED = {
 MANY = REFUSED.model_copy(
     update={
         "gates": (
-            *GATES,
+            GATES[0],
+            GATES[1].model_copy(update={"detectable": 0.0123}),
+            *GATES[2:],
             *(
                 GATES[0].model_copy(
                     update={
