@@ -89,22 +89,30 @@ class _Test(Frozen):
     )
 
 
-class Invariance(_Test):
+class _ChangedTest(_Test):
+    change: tuple[Change, ...]
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.change:
+            raise ValueError("changes nothing, and so would always pass; add to change")
+        return self
+
+
+class Invariance(_ChangedTest):
     """What makes no difference: the answer for the changed row is that for the row itself."""
 
     type: Literal["invariance"]
-    change: tuple[Change, ...] = Field(min_length=1)
     output: str = Field(default="prediction", description="A column of the model's answer.")
     tolerance: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="By how much a number may differ and still be the same."
     )
 
 
-class Direction(_Test):
+class Direction(_ChangedTest):
     """What makes a known difference: a number of the answer rises or falls with the change."""
 
     type: Literal["direction"]
-    change: tuple[Change, ...] = Field(min_length=1)
     output: str
     expect: Literal["rises", "falls", "not-rises", "not-falls"]
     tolerance: Annotated[float, Field(ge=0)] = Field(
@@ -136,10 +144,12 @@ class Behaviour(Document):
     """Tests of a model's behaviour, measured on every candidate. Besides, pytest runs `behaviour/test_*.py`."""
 
     kind: Literal["Behaviour"]
-    tests: tuple[BehaviourTest, ...] = Field(min_length=1, max_length=50)
+    tests: tuple[BehaviourTest, ...] = Field(max_length=50)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _some_and_by_unique_names(self) -> Self:
+        if not self.tests:
+            raise ValueError("has no test; write one, or remove the file")
         names = [test.name for test in self.tests]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -441,6 +441,17 @@ class Monitoring(Frozen):
     record: Record | None = Field(
         default=None, description="Without one, servers record nothing of the requests."
     )
+    report: bool = Field(
+        default=False,
+        description="With each measurement of drift, Evidently's page for people: the older half of what was "
+        "recorded against the newer one. It holds histograms and frequent values of requests.",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_report(self) -> Self:
+        if self.report and self.record is None:
+            raise ValueError("has report without record; a report is of recorded requests")
+        return self
 
 
 class Files(Frozen):

@@ -194,6 +194,8 @@ def submit_measurement(
             said = f"{measurement}: nothing in {subject.environment} answers for the requests it recorded"
             return hold("measurement-failed", subject, said)
         parameters["recorded"] = workload.recorded
+        if measurement == "drift":
+            parameters["report"] = "yes" if view.model(subject).monitoring.report else "no"
     return submission(
         view,
         subject,

@@ -159,6 +159,29 @@ def test_a_small_shift_is_no_matter_of_chance_and_none_for_a_person(
     }
 
 
+def test_a_page_for_people_is_attached_where_the_model_asks_for_it(
+    recording_bench, good, serving, traffic
+) -> None:
+    import mlflow
+
+    def report(folder: Path) -> None:
+        document = folder / "model.yaml"
+        document.write_text(document.read_text().replace("monitoring:\n", "monitoring:\n  report: true\n"))
+
+    bench = recording_bench.edited(report)
+    _, evidence = answers(bench, good, serving, traffic)
+    _, without = answers(recording_bench, good, serving, traffic)
+    assert evidence.key == without.key  # what people look at is no other measurement
+    uri = f"runs:/{evidence.measured_on.run}/evidence/drift-{evidence.key}-report.html"
+    tracking = bench.environment["MLFLOW_TRACKING_URI"]
+    page = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking)).read_text()
+    assert FEATURE in page
+    assert "Drift" in page
+    client = mlflow.MlflowClient(tracking)
+    beside = [item.path for item in client.list_artifacts(without.measured_on.run, "evidence")]
+    assert not [path for path in beside if path.endswith(".html")]
+
+
 MILLION = """
 import resource, sys
 import mlflow, pandas as pd, torch

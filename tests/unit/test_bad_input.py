@@ -23,6 +23,7 @@ PLATFORM = "environments/platform.yaml"
 STAGING = "environments/staging/environment.yaml"
 PRODUCTION = "environments/production/environment.yaml"
 DIGITS = "models/digits/model.yaml"
+BEHAVIOUR = "models/digits/behaviour.yaml"
 SPAM = "models/spam/model.yaml"
 BASE = "policies/base.yaml"
 STRICT = "policies/strict.yaml"
@@ -1125,6 +1126,32 @@ CASES = [
         {DIGITS: model("digits") + "serving: none\nmonitoring: {record: {}}\n"},
         [f"{DIGITS}:1: has monitoring.record, and serving: none answers no requests"],
         DIGITS_ALL,
+    ),
+    Case(
+        "a report of what is not recorded",
+        {DIGITS: model("digits") + "monitoring: {report: true}\n"},
+        [f"{DIGITS}:16: monitoring has report without record. hint: a report is of recorded requests"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "no tests of behaviour",
+        {BEHAVIOUR: f"{HEADER}Behaviour\ntests: []\n"},
+        [f"{BEHAVIOUR}:1: has no test. hint: write one, or remove the file"],
+        DIGITS_ALL,
+    ),
+    Case(
+        "tests of behaviour of no known type",
+        {BEHAVIOUR: f"{HEADER}Behaviour\ntests:\n  - {{name: dark, type: invariant, rows: {{sample: 5}}}}\n"},
+        [
+            f"{BEHAVIOUR}:4: tests[0].type must be one of invariance, direction, minimum, not 'invariant'. hint: did you mean invariance?"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
+        "tests of behaviour under another spelling are told of",
+        {"models/digits/behavior.yaml": f"{HEADER}Behaviour\ntests: []\n"},
+        ["models/digits/behavior.yaml: is not read. hint: tests of behaviour are models/digits/behaviour.yaml"],
+        set(),
     ),
     Case(
         "a gate for a model that is nearly one",

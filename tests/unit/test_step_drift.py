@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from workflows.steps import drift_report
 from workflows.steps.distances import (
     FALSE_DISCOVERIES,
     Compared,
@@ -128,3 +129,19 @@ def test_counting_above_edges_is_looking_up_bins() -> None:
     present = values.dropna().to_numpy()
     looked_up = np.bincount(np.searchsorted(column.edges, present), minlength=len(column.edges) + 1)
     assert column.count(values).tolist() == [*looked_up, 1]
+
+
+def test_a_report_is_of_as_many_old_lines_as_new_ones_and_of_too_few_there_is_none() -> None:
+    recorded = Recorded(iter(()), lambda: "")
+    recorded.sample([str(n) for n in range(1000)], at_most=100)
+    assert (recorded.older[0], recorded.older[-1], recorded.newer[0]) == ("0", "490", "500")
+    assert len(recorded.older) == len(recorded.newer) == 50
+    said = drift_report.report(recorded.older, recorded.newer)
+    assert said == "no report: each half of the recording needs 100 rows"
+
+
+def test_where_evidently_ends_badly_there_is_a_sentence() -> None:
+    lines = ["no recording"] * drift_report.FEWEST
+    assert (
+        drift_report.report(lines, lines) == "no report: Evidently ended with 1; the log of the step says why"
+    )

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from reconciler.core.digests import short
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
 from workflows.model_files import fetch_model
-from workflows.steps import measuring
+from workflows.steps import drift_report, measuring
 from workflows.steps.bootstrap import estimate
 from workflows.steps.distances import FALSE_DISCOVERIES, compared, corrected
 from workflows.steps.predict import load
@@ -53,6 +54,7 @@ METRICS = ("psi-max", "psi-prediction", "ks-max", "rejected-features")
 def arguments(parser: argparse.ArgumentParser) -> None:
     measuring.arguments(parser, rows=False)
     parser.add_argument("--recorded", required=True, help="where servers are asked for what they recorded")
+    parser.add_argument("--report", default="no", help="yes: with a page for people, by Evidently")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -61,37 +63,57 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = fetch_model(uri, digest=str(inputs["candidate"]), destination=Path(folder))
         reference = read_reference(model)
-        recorded = read_recorded(options.recorded, str(inputs["traffic"]))
+        sampled = drift_report.ROWS if options.report == "yes" else 0
+        recorded = read_recorded(options.recorded, str(inputs["traffic"]), sampled=sampled)
         counted = count(reference, recorded, predicting(model, reference))
-    measuring.publish("drift", measure(reference, counted), inputs, options)
+    attached = {}
+    if sampled:
+        page = drift_report.report(recorded.older, recorded.newer)
+        if isinstance(page, str):
+            log.warning("%s", page)
+        else:
+            attached[f"drift-{options.key}-report.html"] = page
+    measuring.publish("drift", measure(reference, counted), inputs, options, attached=attached)
 
 
 class Recorded:
     """Raw rows, in chunks, oldest first of each server, to be read once. ``said`` then tells how many,
-    whose, and how many servers were asked."""
+    whose, and how many servers were asked. ``older`` and ``newer`` are then a sample of the lines."""
 
     def __init__(self, chunks: Iterator[pd.DataFrame], said: Callable[[], str]) -> None:
         self.chunks, self._said = chunks, said
+        self.older: list[str] = []
+        self.newer: list[str] = []
+
+    def sample(self, lines: Sequence[str], at_most: int) -> None:
+        """Of one server's lines, oldest first: as many of each half, evenly."""
+        half = len(lines) // 2
+        every = max(1, -(-len(lines) // at_most))
+        self.older += islice(lines, 0, half, every)
+        self.newer += islice(lines, half, None, every)
 
     @property
     def said(self) -> str:
         return self._said()
 
 
-def read_recorded(address: str, release: str) -> Recorded:
+def read_recorded(address: str, release: str, *, sampled: int = 0) -> Recorded:
     """The rows that every server recorded of ``release``, as :func:`recordings` reads them; each server is
-    asked when its rows are read."""
+    asked when its rows are read. ``sampled`` lines are kept as they are."""
     seen: dict[str, int] = {}
     hosts = _hosts_of(address)
 
     def chunks() -> Iterator[pd.DataFrame]:
         for identity, lines in recordings(address, hosts, release, MOST):
             seen[identity] = 0
+            if sampled:
+                recorded.sample(lines, max(1, sampled // len(hosts)))
             for chunk in _frames(lines, where=f"{address}/recorded"):
                 seen[identity] += len(chunk)
                 yield chunk
 
-    return Recorded(chunks(), lambda: _said(release, seen, hosts))
+    recorded = Recorded(chunks(), lambda: _said(release, seen, hosts))
+    return recorded
 
 
 def recorded_lines(address: str, release: str, most: int) -> tuple[list[deque[str]], str]:

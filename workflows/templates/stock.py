@@ -280,11 +280,12 @@ def measure_drift_v1() -> WorkflowTemplate:
     """Compare the candidate's training rows with what servers recorded of requests. Gives the evidence."""
     return chain(
         "measure-drift-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded"),
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded", "report"),
         step(
             "drift",
             *_what_is_measured(rows=False),
             f"--recorded={parameter('recorded')}",
+            f"--report={parameter('report')}",
             account=RECORDER,
             outputs=("evidence-uri", "evidence-sha256"),
             memory="4Gi",
