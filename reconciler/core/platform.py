@@ -252,8 +252,8 @@ class NotifierSlack(Frozen):
     channel: Annotated[str, Field(pattern=r"^#?[^\s#<>&]{1,80}$")] | None = Field(
         default=None, description="For a token: its id, as in C0123456789, which survives a new name; or #NAME."
     )
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+/$")] = Field(
-        default="https://slack.com/api/", description="For a token: where Slack's methods are."
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] = Field(
+        default="https://slack.com/api", description="For a token: where Slack's methods are."
     )
 
     @model_validator(mode="after")
