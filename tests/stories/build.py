@@ -57,6 +57,7 @@ from reconciler.core.strict_yaml import read
 from reconciler.load import load
 from reconciler.planning import by_hand
 from reconciler.planning.admission import admit_subject
+from reconciler.planning.authors import waived
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.exception_orders import Order, Verb, asked, told, until
 from reconciler.planning.in_motion import EVERYTHING, Scope, details, in_motion
@@ -721,6 +722,16 @@ class Story:
             closed={
                 branch: tuple(p for p in self.pulls if p.branch == branch and p.state != "open")
                 for branch in branches
+            },
+            authors={
+                f"{s.model} {detail.people.key}": tuple(self.case.get("made_by", {}).get(s.model, ()))
+                for s, detail in wanted.items()
+                if detail.people.key
+            },
+            waived_by={
+                waived(s, waiver): tuple(self.case.get("waived_by", ()))
+                for s, detail in wanted.items()
+                for waiver in detail.people.waivers
             },
             gaps={str(s): g for s in moving if (g := gap(str(s))) is not None},
         )
