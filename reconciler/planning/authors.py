@@ -54,9 +54,7 @@ def against_waiver(view: View, subject: Subject, version: ModelVersion, waiver: 
     made = authors(view, subject, version)
     if set(people) - set(made):
         return ""
-    return (
-        f"it is of {' and '.join(people) or 'nobody'} alone, who made this version; another has to order it"
-    )
+    return f"it is of {' and '.join(people) or 'nobody'} alone, who made this version; another has to order it"
 
 
 def waived(subject: Subject, waiver: Waiver) -> str:
