@@ -2,7 +2,7 @@
 
 The author of a version is who opened the pull request that brought its training key to main. A waiver is of who
 opened, approved or merged the pull request that brought it. :mod:`reconciler.look` asks the forge, for the
-subjects of :func:`wanted`; admission asks about waivers, and proposals about approvals. docs/adr/0010.
+subjects of :func:`wanted`; admission asks about waivers, and proposals about approvals. docs/adr/0011.
 """
 
 from __future__ import annotations
