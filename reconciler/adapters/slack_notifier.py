@@ -77,12 +77,12 @@ class SlackNotifier:
         *,
         secret_from: str,
         channel: str = "",
-        url: str = "https://slack.com/api/",
+        url: str = "https://slack.com/api",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         timeout: int = _TIMEOUT,
     ) -> None:
         self._secret, self._render, self._secret_from = secret, render, secret_from
-        self._channel, self._url = channel, url
+        self._channel, self._url = channel, f"{url.rstrip('/')}/"
         self._clock, self._timeout = clock, timeout
         self._free: datetime | None = None
 

@@ -179,6 +179,11 @@ class Promotion(Frozen):
         default=(),
         description="Whose approvals are among them. One person counts for the total, and for one group.",
     )
+    authors_may_review: bool = Field(
+        default=False,
+        description="Whether who made a version may alone decide what a gate leaves to a person, or waive it, "
+        "as in a team of one. The embedded forge does not know who people are: there it is not asked.",
+    )
     reviewers: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$")], ...] = Field(
         default=(), description="Accounts, or ORGANISATION/TEAM, that the forge asks for a review."
     )

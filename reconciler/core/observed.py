@@ -502,6 +502,15 @@ class Observed(Frozen):
     closed: dict[str, tuple[PullRequest, ...]] = Field(
         default_factory=dict, description="Branch -> its closed or merged pull requests, newest first."
     )
+    authors: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="MODEL KEY -> who brought what a version of this training key is made of.",
+    )
+    waived_by: dict[str, tuple[str, ...]] | None = Field(
+        default=None,
+        description="ENV/MODEL GATE DIGEST -> who opened, approved or merged the waiver; None: the forge was "
+        "not asked, as where `reconcile admit` has only Git and the registry.",
+    )
     gaps: dict[str, Gap] = Field(default_factory=dict, description="By ENV/MODEL.")
 
     @property

@@ -144,6 +144,11 @@ class ForgeEmbedded(Frozen):
     type: Literal["embedded"] = "embedded"
 
     @property
+    def knows_people(self) -> bool:
+        """Whether an identity is more than a name that anybody may put into a Git configuration."""
+        return False
+
+    @property
     def pages(self) -> str:
         """What a pull request's number is put after for its address in a browser; empty: there are no pages."""
         return ""
@@ -163,6 +168,10 @@ class ForgeGitea(Frozen):
     @property
     def pages(self) -> str:
         return f"{self.url.rstrip('/')}/{self.repository}/pulls/"
+
+    @property
+    def knows_people(self) -> bool:
+        return True
 
 
 class GitHubApp(Frozen):
@@ -192,6 +201,10 @@ class ForgeGitHub(Frozen):
     def pages(self) -> str:
         site = self.url.rstrip("/").removesuffix("/api/v3").replace("//api.github.com", "//github.com")
         return f"{site}/{self.repository}/pull/"
+
+    @property
+    def knows_people(self) -> bool:
+        return True
 
 
 class ClusterEmbedded(Frozen):
@@ -252,8 +265,8 @@ class NotifierSlack(Frozen):
     channel: Annotated[str, Field(pattern=r"^#?[^\s#<>&]{1,80}$")] | None = Field(
         default=None, description="For a token: its id, as in C0123456789, which survives a new name; or #NAME."
     )
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+/$")] = Field(
-        default="https://slack.com/api/", description="For a token: where Slack's methods are."
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] = Field(
+        default="https://slack.com/api", description="For a token: where Slack's methods are."
     )
 
     @model_validator(mode="after")

@@ -153,6 +153,7 @@ PATTERN_HINTS: Final = {
     _PATH: "write a path below that folder, with no part that starts with a dot",
     r"^\.[A-Za-z0-9_]{1,20}$": "write a suffix with its dot, as in .ubj",
     r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$": "write MODULE.NAME as the pickle has it, as in collections.Counter",
+    r"^#?[^\s#<>&]{1,80}$": "write the channel's id, as in C0123456789, or #NAME",
     _IMAGE: "pin the image by digest, as in registry.example/server@sha256:HEX",
 }
 """What a text must look like, by the pattern it failed; a test keeps this complete."""
@@ -172,6 +173,8 @@ def _sentence(kind: type[BaseModel], place: Path, details: list[ErrorDetails]) -
     if error == "extra_forbidden":
         known = _fields(kind, detail["loc"][:-1])
         return f"has the unknown field {field}", nearest(str(place[-1]), known)
+    if error == "union_tag_not_found":
+        return f"{field} has no type", "add type"
     if error == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         hint = nearest(context["tag"], tags)

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.base import Instant, Subject, format_instant
-from reconciler.core.desired import DesiredState, blobs_digest
+from reconciler.core.desired import DesiredState, Policy, blobs_digest
 from reconciler.core.digests import digest_of
 from reconciler.core.documents import Release, VerifiedPin
 from reconciler.core.evidence import Evidence, EvidenceBundle
 from reconciler.core.observed import Gap, Mark, ModelVersion, Observed, PinHistory
-from reconciler.core.plan import Objection, Verdict
+from reconciler.core.plan import GateVerdict, Objection, Verdict
+from reconciler.planning.authors import against_waiver
 from reconciler.planning.exceptions import EVALUATION_DATA, admit_exceptions
 from reconciler.planning.judge import JUDGE, NO_CHAMPION, Case, case_of, judge, measurements
 from reconciler.planning.renderers import blob_ids, render
@@ -303,7 +304,7 @@ class _Pin:
             if vouched is not None:
                 mark, trusted[measurement] = vouched
                 sources[measurement] = str(mark)
-        gates = judge(policy, trusted, case, self.at, self.view.exceptions(self.subject).waivers)
+        gates = self._judged(policy, trusted, case, version)
         inputs = self.inputs()
         admission = self.new.admission
         if admission.policy != policy.digest:
@@ -331,6 +332,26 @@ class _Pin:
             )
         return Verdict(
             subject=self.subject, grounds="promotion", gates=gates, objections=tuple(objections), inputs=inputs
+        )
+
+    def _judged(
+        self, policy: Policy, trusted: dict[str, Evidence], case: Case, version: ModelVersion
+    ) -> tuple[GateVerdict, ...]:
+        """The gates' verdicts, with the waivers that count. Whose they are is not asked of what is merged."""
+        waivers = dict.fromkeys(self.view.exceptions(self.subject).waivers, "")
+        if not self.merged:
+            waivers = {one: against_waiver(self.view, self.subject, version, one) for one in waivers}
+        counting = tuple(one for one, why in waivers.items() if not why)
+        refused = {
+            one.gate: why
+            for one, why in waivers.items()
+            if why and one.digest == self.new.pin.digest and one.counts(self.at)
+        }
+        return tuple(
+            gate.model_copy(update={"why": f"{gate.why}; its waiver does not count: {refused[gate.gate]}"})
+            if gate.verdict != "pass" and gate.gate in refused
+            else gate
+            for gate in judge(policy, trusted, case, self.at, counting)
         )
 
     def _vouched(self, version: ModelVersion, measurement: str, key: str) -> tuple[Mark, Evidence] | None:

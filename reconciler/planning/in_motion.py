@@ -9,6 +9,8 @@ from reconciler.core.desired import DesiredState
 from reconciler.core.observed import ForgeSweep, Gap, Intent, Mark, Observed, Swept, branch_of
 from reconciler.core.plan import Hold
 from reconciler.planning.aliases import plan_alias, stray_alias
+from reconciler.planning.authors import NOBODY, People
+from reconciler.planning.authors import wanted as wanted_people
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING
 from reconciler.planning.exceptions import ended
@@ -85,13 +87,15 @@ def at_rest(view: View, subject: Subject) -> bool:
 
 
 class Details(NamedTuple):
-    """What ``look`` reads about one moving subject. ``edited``: who changed its manifests."""
+    """What ``look`` reads about one moving subject. ``edited``: who changed its manifests; ``people``: whose
+    the candidate and its waivers are."""
 
     history: bool
     edited: bool
     branches: tuple[str, ...]
     pulls: tuple[int, ...]
     marks: tuple[tuple[str, Mark], ...]
+    people: People = NOBODY
 
 
 def details(view: View, subject: Subject, closely: bool = False) -> Details:
@@ -109,10 +113,12 @@ def details(view: View, subject: Subject, closely: bool = False) -> Details:
     )
     wanted = candidate(view, subject, upgrade=closely)
     marks: tuple[tuple[str, Mark], ...] = ()
+    people = NOBODY
     branches: list[str] = []
     if not isinstance(wanted, Hold) and wanted.change is not None:
         marks = tuple((wanted.pin.registry, mark) for mark in marks_wanted(view, subject, wanted).values())
         branches.append(branch_of("promote", subject))
+        people = wanted_people(view, subject, wanted.version)
     if failing or (release is not None and view.environment(subject).promotion.on_unadmitted == "revert"):
         branches.append(branch_of("rollback", subject))
     if release is not None and subject.environment not in view.model(subject).environments:
@@ -120,7 +126,7 @@ def details(view: View, subject: Subject, closely: bool = False) -> Details:
     taken = {pull.branch for pull in pulls}
     numbers = tuple(pull.number for pull in pulls)
     edited = release is not None and view.edited(subject, release)
-    return Details(history, edited, tuple(b for b in branches if b not in taken), numbers, marks)
+    return Details(history, edited, tuple(b for b in branches if b not in taken), numbers, marks, people)
 
 
 def _subjects(view: View) -> set[Subject]:

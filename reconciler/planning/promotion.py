@@ -150,7 +150,8 @@ def _notes(asked_by: str, order: Ordered | None) -> tuple[str, ...]:
 def _libraries(bundle: EvidenceBundle) -> tuple[str, ...]:
     """Which libraries are not the champion's, where that was measured and some are not."""
     files = bundle.evidence.get("files")
-    changed = files.metrics["changed-libraries"].overall.candidate if files else None
+    libraries = files.metrics.get("changed-libraries") if files else None
+    changed = libraries.overall.candidate if libraries else None
     if changed is None or not changed.value:
         return ()
     return (f"Libraries that are not the champion's: {changed.named(MOST_LIBRARIES)}",)

@@ -36,6 +36,7 @@ from reconciler.core.plan import (
     Verdict,
 )
 from reconciler.planning.admission import admit_subject
+from reconciler.planning.authors import authors
 from reconciler.planning.checks import plan_checks
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
@@ -288,12 +289,18 @@ def _unapproved(
     view: View, wish: Wish, existing: PullRequest, verdict: Verdict, people: list[str]
 ) -> Hold | None:
     """The hold while approvals are missing; ``people`` are those who approved this head."""
-    groups = view.desired.platform.groups
+    groups, number = view.desired.platform.groups, existing.number
     absent = missing(wish.approved_by, groups, people)
     needed = max(wish.approvals - len(people), sum(absent.values()))
-    if needed <= 0:
+    made = _made_by(view, wish) if verdict.verdict == "review" else ()
+    if needed <= 0 and not (made and set(people) <= set(made)):
         return None
-    number = existing.number
+    if needed <= 0:
+        said = (
+            f"#{number} is approved by {' and '.join(people)} alone, who made this version "
+            f"({verdict.against()[0]}): another than {' and '.join(made)} decides that"
+        )
+        return hold("awaiting-approval", wish.subject, said, verdict)
     members = {person for need in wish.approved_by for person in groups[need.group]} - {
         *people,
         existing.author,
@@ -312,6 +319,11 @@ def _unapproved(
         f"show {number}`, then `reconcile pr approve {number}`",
         verdict,
     )
+
+
+def _made_by(view: View, wish: Wish) -> tuple[str, ...]:
+    """Who made what is proposed, and so may not alone decide what a gate leaves to a person."""
+    return authors(view, wish.subject, view.version_of(wish.release)) if wish.release else ()
 
 
 def _anyone(people: Iterable[str]) -> str:

@@ -401,6 +401,26 @@ def test_a_branch_that_a_closed_pull_request_left_is_in_nobodys_way(world: World
     assert forge.get(first).state == "closed"
 
 
+def test_what_was_merged_says_whose_it_is(world: World, forge: Forge) -> None:
+    """Who opened, approved and merged it: whether a waiver is of another than who made the version."""
+    ada, grace = world.person(), world.person("Grace")
+    path = "environments/staging/exceptions/digits.yaml"
+    files = (FileChange(path=path, content="waivers: []\n"),)
+    order = {
+        "branch": "waive/staging/digits/accuracy",
+        "base": world.rev("main"),
+        "title": "Waive it",
+        "body": "",
+    }
+    number = ada.propose_as_person(files=files, **order)
+    grace.approve(number)
+    commit = ada.merge_as_person(number)
+    assert forge.merged()[commit] == number
+    pull = forge.get(number)
+    assert (pull.author, pull.closed_by) == ("Ada", "Ada")
+    assert {a.by for a in pull.approvals if a.head == pull.head} == {"Grace"}
+
+
 # --- approvals, comments, closing -------------------------------------------------------------------------
 
 

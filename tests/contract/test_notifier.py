@@ -129,7 +129,7 @@ CLOCK = Clock()
 
 def bot(receiver: Receiver, clock: Callable[[], datetime] = CLOCK, token: str = TOKEN) -> SlackNotifier:
     receiver.says(200, {"ok": True, "channel": "C0123456789", "ts": "1503435956.000247", "message": {}})
-    url = f"{receiver.url}/api/"
+    url = f"{receiver.url}/api"
     return SlackNotifier(
         lambda: token, shown.slack, secret_from="$SLACK_TOKEN", channel="C0123456789", url=url, clock=clock
     )

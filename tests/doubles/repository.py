@@ -113,8 +113,9 @@ class MemoryRepository:
         return {oid: self.contents[oid] for oid in wanted}
 
     def log(self, path: str) -> tuple[Commit, ...]:
-        def at(oid: str) -> Blob | None:
-            return self.commits[oid].blobs.get(path) if oid else None
+        def at(oid: str) -> dict[str, Blob]:
+            blobs = self.commits[oid].blobs if oid else {}
+            return {name: blob for name, blob in blobs.items() if name == path or name.startswith(f"{path}/")}
 
         return tuple(commit for commit in self._main() if at(commit.oid) != at(commit.parent))
 

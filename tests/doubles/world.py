@@ -15,9 +15,11 @@ from typing import Any
 from reconciler.core.digests import sha256, short
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
 from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY, Phase, WorkflowRun
+from reconciler.core.strict_yaml import read
 from reconciler.ports import Readers, Writers
 from tests.doubles.calls import Around, around_readers, around_writers
 from tests.doubles.cluster import MemoryCluster
+from tests.doubles.documents import ROOT
 from tests.doubles.engine import MemoryEngine
 from tests.doubles.forge import MemoryForge
 from tests.doubles.people import MemoryLease, MemoryNotifier
@@ -27,8 +29,26 @@ from tests.doubles.repository import Changes, MemoryRepository
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 GOOD = 0.95
 SAMPLES = 1000
+MANY = 100_000
+"""Samples of what is not a score: as many as any policy may ask for."""
 HALF_INTERVAL = 0.005
 METRICS = {"evaluate": ("accuracy", "f1-macro"), "parity": ("agreement",)}
+
+
+def _thresholds() -> dict[str, dict[str, float]]:
+    """Measurement -> metric -> the shipped policies' strictest threshold, which a good version meets."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted((ROOT / "policies").glob("*.yaml")):
+        for gate in read(path.read_bytes(), str(path)).value["gates"]:
+            measurement, _, metric = gate["metric"].partition(".")
+            if "threshold" in gate:
+                strictest = max if gate["op"] == ">=" else min
+                known = found.setdefault(measurement, {})
+                known[metric] = strictest(known.get(metric, gate["threshold"]), gate["threshold"])
+    return found
+
+
+THRESHOLDS = _thresholds()
 
 
 class Clock:
@@ -142,7 +162,11 @@ class World:
             key=said["key"],
             inputs=inputs,
             at=self.clock.now,
-            metrics={name: Metric(overall=scores, slices=slices) for name in METRICS[measurement]},
+            metrics={name: Metric(overall=scores, slices=slices) for name in METRICS.get(measurement, ())}
+            or {
+                name: Metric(overall=Scores(candidate=Estimate(value=value, n=MANY)))
+                for name, value in THRESHOLDS[measurement].items()
+            },
         )
         uri = f"memory:/{run.name}-{short(evidence.digest)}.json"
         self.registry.documents[uri] = evidence.to_bytes()

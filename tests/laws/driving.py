@@ -86,8 +86,8 @@ def state(world: World) -> dict[str, Any]:
     repository = world.repository
     return {
         "files": repository.commits[repository.main].files,
-        "models": world.registry.models,
-        "runs": world.engine.runs,
-        "workloads": world.cluster.workloads,
+        "models": dict(world.registry.models),
+        "runs": dict(world.engine.runs),
+        "workloads": dict(world.cluster.workloads),
         "open": {pull.branch: pull.title for pull in world.forge.sweep().open.values()},
     }

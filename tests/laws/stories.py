@@ -60,6 +60,30 @@ def removing() -> World:
     return world
 
 
+def reviewed() -> World:
+    """Version 1 is on its way to production, where a gate leaves it to a person and says whom to tell."""
+    files = shipped() | ENVIRONMENTS | model("digits", "staging", "production")
+    path = "policies/production.yaml"
+    policy = read(files[path].encode(), path).value
+    gates = [
+        gate | {"notify": ["default"]} if gate["name"] == "not-worse" else gate for gate in policy["gates"]
+    ]
+    return World(files | {path: dump_yaml(policy | {"gates": gates})})
+
+
+def blocked() -> World:
+    """Version 2 is worse than staging allows, and the gate says whom to tell."""
+    world = _in_production().copy()
+    path = "policies/staging.yaml"
+    policy = read(world.repository.text(path).encode(), path).value
+    gates = [gate | {"notify": ["default"]} for gate in policy["gates"]]
+    world.commit(
+        {path: dump_yaml(policy | {"gates": gates})} | model("digits", "staging", "production", seed=1)
+    )
+    world.accuracy["digits", "2"] = 0.5
+    return world
+
+
 def unadmitted() -> World:
     """Somebody pins version 2 in production by hand, while it is not even in staging's past any more."""
     world = _twice_in_production().copy()
@@ -76,4 +100,6 @@ STORIES: dict[str, Callable[[], World]] = {
     "rolling back": rolling_back,
     "removing": removing,
     "unadmitted": unadmitted,
+    "reviewed": reviewed,
+    "blocked": blocked,
 }

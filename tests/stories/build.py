@@ -48,6 +48,7 @@ from reconciler.core.observed import (
     alias_tag,
     branch_of,
     evidence_tag,
+    told_tag,
     verified_tag,
 )
 from reconciler.core.plan import Hold
@@ -56,10 +57,11 @@ from reconciler.core.strict_yaml import read
 from reconciler.load import load
 from reconciler.planning import by_hand
 from reconciler.planning.admission import admit_subject
+from reconciler.planning.authors import waived
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.exception_orders import Order, Verb, asked, told, until
 from reconciler.planning.in_motion import EVERYTHING, Scope, details, in_motion
-from reconciler.planning.judge import NO_CHAMPION, Case, case_of
+from reconciler.planning.judge import NO_CHAMPION, Case, case_of, measurements
 from reconciler.planning.promotion import promotion_release
 from reconciler.planning.proposals import with_release
 from reconciler.planning.rollback import rollback_wish
@@ -403,14 +405,15 @@ class Story:
         registered = view.registered("default", model.registered_name)
         assert not isinstance(registered, Gap)
         found = registered.version(pin.version)
-        case = case_of(self.written, subject, pin, image, champion)
-        mark = found.mark("evaluate", case.key("evaluate")) if found else None
-        document = self.evidence.get(str(mark))
+        case = case_of(view.desired, subject, pin, image, champion)
+        kinds = measurements(view.policy(subject), case)
+        marks = {kind: str(found.mark(kind, case.key(kind))) for kind in kinds} if found else {}
+        sources = {kind: mark for kind, mark in marks.items() if mark in self.evidence}
         bundle = EvidenceBundle(
             candidate=pin.digest,
             champion=champion.digest if champion else None,
-            evidence={"evaluate": document} if document else {},
-            sources={"evaluate": str(mark)} if document else {},
+            evidence={kind: self.evidence[mark] for kind, mark in sources.items()},
+            sources=sources,
         )
         runtime = self.written.environments[subject.environment].runtime
         serving = model.serving_in(subject.environment, runtime)
@@ -450,11 +453,13 @@ class Story:
         draft: bool = False,
         asked_by: str = "",
         checks: Iterable[Mapping[str, str]] | None = None,
+        told: Iterable[str] = (),
         **change: Any,
     ) -> PullRequest:
         """A pull request that trueup opened, or wrote anew, at an instant, from what was known then.
 
-        ``approved_before`` are those who approved the head that it had before that.
+        ``approved_before`` are those who approved the head that it had before that; ``told`` the notifiers that
+        were told that it waits for a person.
         """
         intent: Intent = next(name for name in INTENTS if name in change)
         subject = subject_of(change.pop(intent))
@@ -475,6 +480,9 @@ class Story:
             "remove": "none",
             "adopt": release.pin.digest if release else "",
         }[intent]
+        for name in told:
+            tag = told_tag(subject.environment, "needs-review", name)
+            self._tagged(subject.model, change["version"], {tag: verdict.inputs})
         ordered_by = change.get("ordered_by", "")
         marker = Marker(
             intent=intent,
@@ -506,6 +514,16 @@ class Story:
             closed_by=closed_by,
             closed_by_us=closed_by == "trueup",
         )
+
+    def _tagged(self, model: str, number: object, tags: Mapping[str, str]) -> None:
+        """The version with these tags too."""
+        versions = tuple(
+            version.model_copy(update={"tags": version.tags | tags})
+            if version.version == str(number)
+            else version
+            for version in self.models[model].versions
+        )
+        self.models[model] = self.models[model].model_copy(update={"versions": versions})
 
     # --- orders -------------------------------------------------------------------------------------------
 
@@ -704,6 +722,16 @@ class Story:
             closed={
                 branch: tuple(p for p in self.pulls if p.branch == branch and p.state != "open")
                 for branch in branches
+            },
+            authors={
+                f"{s.model} {detail.people.key}": tuple(self.case.get("made_by", {}).get(s.model, ()))
+                for s, detail in wanted.items()
+                if detail.people.key
+            },
+            waived_by={
+                waived(s, waiver): tuple(self.case.get("waived_by", ()))
+                for s, detail in wanted.items()
+                for waiver in detail.people.waivers
             },
             gaps={str(s): g for s in moving if (g := gap(str(s))) is not None},
         )

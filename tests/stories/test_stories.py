@@ -112,7 +112,7 @@ def test_every_kind_of_action_is_in_some_story() -> None:
 def _reasons(value: object) -> list[str]:
     """Every reason below a plan, and the sentences of its verdicts."""
     if isinstance(value, dict):
-        own = [text for name, text in value.items() if name in ("reason", "why", "what", "message")]
+        own = [value[name] for name in ("reason", "why", "what", "title") if name in value]
         return [*own, *(text for item in value.values() for text in _reasons(item))]
     return [text for item in value for text in _reasons(item)] if isinstance(value, list) else []
 

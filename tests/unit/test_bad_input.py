@@ -766,6 +766,37 @@ CASES = [
         EVERYTHING,
     ),
     Case(
+        "notifiers that tell nobody",
+        {
+            PLATFORM: f"{HEADER}Platform\nnotifiers:\n  a: {{type: slak}}\n  b: {{}}\n  c: {{type: slack}}\n"
+            "  d: {type: slack, token: {env: SLACK_TOKEN}}\n  e: {type: webhook, url: 'https://x:y@z/hook'}\n"
+        },
+        [
+            f"{PLATFORM}:4: notifiers.a.type must be one of terminal, slack, webhook, not 'slak'. hint: did you mean slack?",
+            f"{PLATFORM}:5: notifiers.b has no type. hint: add type",
+            f"{PLATFORM}:6: notifiers.c needs exactly one of webhook and token",
+            f"{PLATFORM}:7: notifiers.d needs channel beside token, and not beside webhook, which has its own",
+            f"{PLATFORM}:8: notifiers.e has no secret. hint: add secret",
+            f"{PLATFORM}:8: notifiers.e.url = 'https://x:y@z/hook' is not acceptable. hint: write https:// and the address, without a name or password in it",
+        ],
+        EVERYTHING,
+    ),
+    Case(
+        "whom nobody knows is told",
+        {
+            PLATFORM: f"{HEADER}Platform\nnotifiers: {{people: {{type: terminal}}}}\n",
+            BASE: Edit("minSamples: 500", "minSamples: 500\n    notify: [default, peopel]"),
+            STAGING: Edit("alias: staging", "alias: staging\nnotify: [ops]"),
+        },
+        [
+            f"{PRODUCTION}:5: names the policy strict, which has an error. hint: correct that policy or what it extends",
+            f"{STAGING}:3: names the policy base, which has an error. hint: correct that policy or what it extends",
+            f"{STAGING}:5: names the unknown notifier ops. hint: there are default, people",
+            f"{BASE}:9: names the unknown notifier peopel. hint: did you mean people?",
+        ],
+        STAGING_ALL | PRODUCTION_ALL,
+    ),
+    Case(
         "another version of trueup",
         {PLATFORM: f'{HEADER}Platform\nrequires: ">=7.0"\n'},
         [f"{PLATFORM}:3: requires trueup >=7.0, and this is 0.1.0. hint: install a version that it allows"],

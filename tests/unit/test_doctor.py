@@ -90,7 +90,7 @@ def test_a_fresh_embedded_repository_is_well(examined: Any, repository: Path) ->
     assert {finding["state"] for findings in found.values() for finding in findings} <= {"ok", "warn"}
     assert found.keys() == {
         *("versions", "disk", "secrets", "repository", "data"),
-        *("registry default", "engine", "forge", "cluster local"),
+        *("registry default", "engine", "forge", "cluster local", "notifier default"),
     }
     assert found["registry default"][0]["what"] == "is not made yet; the first tick makes it"
     assert not (repository / ".trueup/mlflow.db").exists()

@@ -98,7 +98,7 @@ def test_what_is_used_again_is_told_and_marked_once_and_may_be_archived_anew() -
     tell, mark = plan_retention(View(story.main, story.observed()), TRAINING).actions
     assert isinstance(tell, Tell)
     assert isinstance(mark, MarkVersion)
-    assert "is in use again: #7 proposes it for staging" in tell.message
+    assert tell.message.reason.endswith("is in use again: #7 proposes it for staging")
     said = Archived.parse(mark.value)
     assert said is not None
     assert (said.number, said.back) == (1, "#7 proposes it for staging")
