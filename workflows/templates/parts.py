@@ -41,6 +41,7 @@ from hera.workflows.models import (
 )
 
 from reconciler.core.argo import WAKE_TOKEN
+from reconciler.core.evidence import CATALOGUE
 from reconciler.core.platform import Images
 
 ROOT = "/trueup"
@@ -51,6 +52,8 @@ OUT = f"{ROOT}/out"
 ON_EXIT = "exit"
 RECIPE = "1"
 """A new one makes every training key new, and so trains every model again."""
+_MEASURED = {measurement.template: measurement.recipe for measurement in CATALOGUE.values()}
+"""Recipes of the templates that measure: what they are is part of the evidence's keys."""
 
 INFRASTRUCTURE = (
     "asInt(lastRetry.exitCode) == 75 || lastRetry.message contains 'imminent node shutdown' || "
@@ -225,7 +228,7 @@ def dag(
     fetching = {"repository": "", "data-pod": "{}"} if any(each.clones for each in steps) else {}
     with WorkflowTemplate(
         name=name,
-        annotations={"trueup.dev/recipe": RECIPE},
+        annotations={"trueup.dev/recipe": _MEASURED.get(name, RECIPE)},
         labels={"app.kubernetes.io/managed-by": "trueup"},
         entrypoint="main",
         on_exit=ON_EXIT,
