@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from reconciler.core.behaviour import Behaviour
 from reconciler.core.errors import Terminal
 from workflows.steps import behaviour
-from workflows.steps.behaviour import ask, failures, measure, wilson
+from workflows.steps.behaviour import ask, failures, measure
+from workflows.steps.bootstrap import wilson
 from workflows.steps.cases import cases
 
 FEATURES = pd.DataFrame(

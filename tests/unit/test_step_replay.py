@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.steps.replay import Asked, measure, replay, share
+from workflows.steps.replay import Asked, measure, replay
 
 ROWS = [{"a": i} for i in range(23)]
 
@@ -80,20 +80,3 @@ def test_without_rows_there_is_no_number() -> None:
     for metric in measure([], [], "0 rows of a release").values():
         assert metric.overall.candidate.value is None
         assert metric.overall.candidate.note == "0 rows of a release"
-
-
-@given(st.integers(1, 5000), st.data())
-def test_a_share_is_within_its_interval(n, data) -> None:
-    count = data.draw(st.integers(0, n))
-    found = share(count, n, "")
-    assert found.low is not None
-    assert found.high is not None
-    assert found.value is not None
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    assert found.low < found.high
-
-
-def test_wilsons_interval_of_ten_in_a_hundred() -> None:
-    """Against scipy.stats.binomtest(10, 100).proportion_ci(method="wilson")."""
-    found = share(10, 100, "")
-    assert (found.low, found.high) == pytest.approx((0.05522914, 0.17436566))

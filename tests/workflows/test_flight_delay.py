@@ -21,6 +21,7 @@ from reconciler.core.documents import Compute, Model
 from reconciler.core.platform import EngineArgo
 from reconciler.planning.compute import pod_patch
 from workflows.steps.checkpoint import Checkpoint, Interrupted
+from workflows.steps.files import measure
 
 FLIGHTS = Path(__file__).parents[2] / "models/flight-delay"
 ONLY_KNOWN_LATER = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}
@@ -341,6 +342,9 @@ def test_the_step_trains_it_on_a_folder_of_quarters(step, training, few, tmp_pat
         "hyperparameters": json.dumps(SMALL),
     }
     assert step("train", **options) == 0
+    found = measure(tmp_path / "out/model", None)
+    counts = [found[name] for name in ("unsafe-globals", "unexpected-files", "unpinned", "unhashed")]
+    assert [count.overall.candidate.value for count in counts] == [0, 0, 0, 0]
     model = mlflow.pyfunc.load_model(str(tmp_path / "out/model"))
     try:
         answer = model.predict(few.head(50).drop(columns=["late", "date"]))

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.core.errors import Terminal
 from reconciler.core.search import Dimension, Objective, Search
+from workflows.environment import read_installed
 from workflows.model_files import fetch_model, folder_digest
 from workflows.steps.search import plan
 from workflows.steps.trials import Result, write_record
@@ -21,7 +22,7 @@ def client():
     return mlflow.MlflowClient()
 
 
-def test_version_has_its_identity_as_tags_and_its_lineage_on_the_run(versions, client) -> None:
+def test_version_has_its_identity_as_tags_and_its_lineage_on_the_run(versions, trained, client) -> None:
     good = client.get_model_version("centroids", versions["centroids"].number)
     assert good.tags == {
         "trueup.training-key": "0123456789ab",
@@ -37,6 +38,9 @@ def test_version_has_its_identity_as_tags_and_its_lineage_on_the_run(versions, c
     assert run.data.metrics == {"classes": 10.0}
     assert run.data.tags["mlflow.source.git.commit"] == "1" * 40
     assert run.data.tags["trueup.data-md5"] == "bae58a8c19aea75e8d300369b56120a3"
+    installed = read_installed(trained["centroids"] / "model")
+    assert installed is not None
+    assert run.data.tags["trueup.environment"] == installed.digest
 
 
 def test_digest_is_that_of_what_anyone_downloads(versions, trained, tmp_path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from reconciler.cli import new_model as command
 from reconciler.cli.init import init
 from reconciler.cli.main import run
+from workflows.steps.files import measure
 from workflows.steps.predict import predict
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,10 @@ def test_the_steps_train_it_and_predict_rows_with_gaps_fractions_and_new_values(
         "out": tmp_path / "out",
     }
     assert step("train", **options) == 0
+
+    found = measure(tmp_path / "out/model", None)
+    counts = [found[name] for name in ("unsafe-globals", "unexpected-files", "unpinned", "unhashed")]
+    assert [count.overall.candidate.value for count in counts] == [0, 0, 0, 0]
 
     reference = json.loads((tmp_path / "out/model/reference.json").read_text())
     assert reference["rows"] == len(pd.read_csv(rows / "train.csv"))

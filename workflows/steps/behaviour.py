@@ -25,6 +25,7 @@ from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
 from workflows.model_files import fetch_model
 from workflows.steps import measuring
+from workflows.steps.bootstrap import wilson
 from workflows.steps.cases import Cases, cases
 from workflows.steps.predict import load
 from workflows.steps.rows import read_rows, split_target
@@ -41,8 +42,6 @@ log = logging.getLogger(__name__)
 MOST_EXAMPLES = 5
 """Of a test, that are kept of the cases that failed."""
 LONGEST = 300
-Z = 1.959963984540054
-"""The normal distribution's 97.5 percent."""
 
 
 class Outcome(NamedTuple):
@@ -254,15 +253,6 @@ def measure(outcomes: list[Outcome], where: str = "") -> dict[str, Metric]:
         "pass-rate": Metric(overall=Scores(candidate=overall), slices=_by_test(outcomes, _rate)),
         "shortfall": Metric(overall=Scores(candidate=largest), slices=_by_test(outcomes, _shortfall)),
     }
-
-
-def wilson(passed: int, n: int, note: str = "") -> Estimate:
-    """A share with its score interval of 95 percent: E. B. Wilson, JASA 22 (1927), 209-212."""
-    share = passed / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Estimate(value=share, n=n, low=low, high=high, confidence=0.95, note=note)
 
 
 def _by_test(outcomes: list[Outcome], estimate: Callable[[Outcome], Estimate]) -> dict[str, dict[str, Scores]]:

@@ -7,6 +7,7 @@ by :mod:`workflows.steps.metrics`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -109,3 +110,15 @@ def detectable(difference: Estimate, resampled: Floats) -> Estimate:
     normal = NormalDist()
     errors = normal.inv_cdf((1 + CONFIDENCE) / 2) + normal.inv_cdf(POWER)
     return difference.model_copy(update={"detectable": float(errors * np.std(resampled, ddof=1))})
+
+
+def wilson(passed: int, n: int, note: str = "") -> Estimate:
+    """A share with its score interval of 95 percent, which has a width also where none or all passed.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), 209-212.
+    """
+    share, z = passed / n, NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    return Estimate(value=share, n=n, low=low, high=high, confidence=CONFIDENCE, note=note)

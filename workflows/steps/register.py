@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler.core.digests import canonical_json
 from reconciler.core.errors import Terminal
 from reconciler.core.observed import TAG_DIGEST, TAG_INPUTS, TAG_KEY, TAG_SEARCH
+from workflows.environment import read_installed
 from workflows.model_files import fetch_model, folder_digest, registry_errors
 from workflows.steps.recording import run_of, write_outputs
 from workflows.steps.trial_runs import outcome, record_trials
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         TAG_DIGEST: digest,
         TAG_INPUTS: canonical_json(options.training_inputs),
     }
-    searched = latest_record(options.search)
+    installed, searched = read_installed(options.folder), latest_record(options.search)
     if searched is not None:
         lineage[TAG_SEARCH] = canonical_json(outcome(searched))
     with registry_errors(options.registered_name):
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
                 **lineage,
                 "trueup.model": options.model,
                 "trueup.image": options.image,
+                **({"trueup.environment": installed.digest} if installed else {}),
                 "trueup.data-md5": str(options.training_inputs.get("data", "")),
                 "mlflow.source.git.commit": options.commit,
             },

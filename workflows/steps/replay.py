@@ -13,13 +13,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
 from workflows.steps import measuring
-from workflows.steps.bootstrap import CONFIDENCE
+from workflows.steps.bootstrap import wilson
 from workflows.steps.drift import recorded_lines
 from workflows.steps.parity import REQUEST_SECONDS, TOLERANCE, running_server
 
@@ -129,24 +128,13 @@ def measure(asked: Sequence[Asked], answers: Sequence[Row | str], said: str) -> 
     )
     changed = "; ".join(f"{count} x {text}" for text, count in changes.most_common(3))
     return {
-        "errors": _metric(share(failed.total(), n, "; ".join(filter(None, (why, said))))),
+        "errors": _metric(wilson(failed.total(), n, "; ".join(filter(None, (why, said))))),
         "agreement": _metric(
-            share(equal, len(pairs), "; ".join(filter(None, (changed, said))))
+            wilson(equal, len(pairs), "; ".join(filter(None, (changed, said))))
             if pairs
             else Estimate(value=None, n=0, note=f"no row was answered: {why}")
         ),
     }
-
-
-def share(count: int, n: int, note: str) -> Estimate:
-    """``count`` of ``n`` with Wilson's score interval, which has a width also where nothing was counted: E. B.
-    Wilson, Probable inference, the law of succession, and statistical inference (1927)."""
-    p, z = count / n, NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = ((middle + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
-    return Estimate(
-        value=p, n=n, low=max(0.0, min(low, p)), high=min(1.0, max(high, p)), confidence=CONFIDENCE, note=note
-    )
 
 
 def _equal(before: Row, now: Row) -> bool:
