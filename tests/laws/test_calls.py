@@ -61,7 +61,7 @@ def test_an_empty_tick_is_one_sweep_and_no_write(models: int) -> None:
     assert tick(at_rest(models)).planned.observed.moving == ()
     # Git is a mirror on this machine: what was parsed once is not read again, and a commit is listed once.
     git = {method: times for (port, method), times in reads.items() if port == "source"}
-    assert git == {"head": 1, "files": 1, "tree": models}
+    assert git == {"head": 1, "files": 1, "tree": 2 * models}  # each model's code, and its tests of behaviour
 
 
 def test_one_that_moves_is_looked_at_alone() -> None:
