@@ -34,6 +34,7 @@ from reconciler.cli.promote import promote
 from reconciler.cli.prune import prune
 from reconciler.cli.reconcile import WATCH_INTERVAL, reconcile
 from reconciler.cli.render import render
+from reconciler.cli.reproduce import reproduce
 from reconciler.cli.retrain import retrain
 from reconciler.cli.retry import retry
 from reconciler.cli.rollback import rollback
@@ -91,7 +92,7 @@ for command in (
     version,
 ):
     app.command()(command)
-for order in (retrain, retry, cancel):
+for order in (retrain, reproduce, retry, cancel):
     app.command()(order)
 for exception in (hold, unhold, waive):
     app.command()(exception)

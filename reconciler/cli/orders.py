@@ -1,4 +1,4 @@
-"""What `reconcile retrain`, `retry` and `cancel` share: who asks, why, and the lease under which it is done."""
+"""What the commands that order runs share: who asks, why, and the lease under which it is done."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def stated(reason: str) -> str:
 
 
 def submitted(session: Session) -> Callable[[SubmitWorkflow, str], SubmitWorkflow]:
-    """The write of `retrain` and `retry`."""
+    """The write of `retrain`, `reproduce` and `retry`."""
     from reconciler.apply import submit
 
     def write(action: SubmitWorkflow, person: str) -> SubmitWorkflow:

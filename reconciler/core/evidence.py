@@ -167,6 +167,8 @@ CATALOGUE: dict[str, Measurement] = {
     "files": Measurement("measure-files-v1", "1", ("candidate", "champion", "allowed")),
     # the requests that the environment's present release recorded, with its answers, asked of the candidate
     "replay": Measurement("measure-replay-v1", "1", ("candidate", "traffic", "environment")),
+    # trained once more from the same code, data, hyperparameters and seed: is it the same model?
+    "reproduce": Measurement("measure-reproduce-v1", "1", ("candidate", "data", "target", "task")),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -166,6 +166,15 @@ class ModelVersion(Frozen):
         """When and why it was archived, if it still is."""
         said = self.archival
         return None if said is None or said.back else said
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The hyperparameters that a search chose; empty where nothing was searched."""
+        try:
+            found = json.loads(self.tags.get(TAG_SEARCH, "{}"))
+            return dict(found["hyperparameters"])
+        except (ValueError, TypeError, KeyError):
+            return {}
 
     def marks(self, measurement: str, key: str) -> tuple[Mark, ...]:
         """The marks of a key, newest first, as far as they are numbered without a break."""

@@ -14,7 +14,7 @@ from reconciler.planning.authors import wanted as wanted_people
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING
 from reconciler.planning.exceptions import ended
-from reconciler.planning.measuring import marks_wanted
+from reconciler.planning.measuring import marks_wanted, plan_reproduced
 from reconciler.planning.retention import plan_retention
 from reconciler.planning.rollback import FAILING
 from reconciler.planning.spent import NONE, spent
@@ -59,7 +59,7 @@ def at_rest(view: View, subject: Subject) -> bool:
         return False
     if not subject.environment:
         settled = trained(view, subject) and spent(view, subject) == NONE
-        return settled and plan_retention(view, subject) == NOTHING
+        return settled and plan_retention(view, subject) == NOTHING == plan_reproduced(view, subject)
     known = subject.environment in view.desired.environments and subject.model in view.desired.models
     release, workload = view.release(subject), view.workload(subject)
     if isinstance(workload, Gap) or any(view.open_pull(intent, subject) for intent in INTENTS):

@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 from reconciler.core.base import Subject, format_duration
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import VerifiedPin
+from reconciler.core.documents import Pin, VerifiedPin
 from reconciler.core.evidence import CATALOGUE, Evidence
-from reconciler.core.observed import Gap, Mark, RegisteredModel, evidence_tag
+from reconciler.core.observed import Gap, Mark, ModelVersion, RegisteredModel, evidence_tag
 from reconciler.core.plan import Hold, SubmitWorkflow
 from reconciler.planning.candidates import Candidate
 from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.judge import Case, case_of, max_age, measurements
 from reconciler.planning.releases import mark_version
+from reconciler.planning.reproducing import MEASUREMENT, reproduced, submit_reproduction
 from reconciler.planning.runs import Tried, attempts, cancelled, submission, under_way
 from reconciler.planning.view import View
 
@@ -59,7 +60,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
         key = case.key(measurement)
         mark = wanted.version.mark(measurement, key)
         tried = attempts(view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure)
-        fresh = _fresh_mark(subject, wanted, measurement, key, tried)
+        fresh = _fresh_mark(subject, wanted.version, wanted.pin, measurement, key, tried)
         if fresh is not None:
             decision, complete = decision.and_then(fresh), False
             continue
@@ -88,9 +89,21 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
     return Measured(evidence, sources, complete, decision)
 
 
+def plan_reproduced(view: View, subject: Subject) -> Decision:
+    """The marks of reproductions that people ordered. ``subject`` has no environment."""
+    decision = NOTHING
+    for version, pin, case in reproduced(view, subject.model):
+        key = case.key(MEASUREMENT)
+        tried = attempts(view, MEASUREMENT, subject.model, key, view.desired.platform.engine.attempts.measure)
+        fresh = _fresh_mark(subject, version, pin, MEASUREMENT, key, tried)
+        decision = decision if fresh is None else decision.and_then(fresh)
+    return decision
+
+
 def _fresh_mark(
     subject: Subject,
-    wanted: Candidate,
+    version: ModelVersion,
+    pin: Pin,
     measurement: str,
     key: str,
     tried: Tried | Gap,
@@ -100,12 +113,12 @@ def _fresh_mark(
         return None
     outputs = tried.last.outputs
     found = Mark.parse(f"{outputs.get('evidence-uri', '')}@{outputs.get('evidence-sha256', '')}")
-    known = wanted.version.marks(measurement, key)
+    known = version.marks(measurement, key)
     if found is None or found in known:
         return None
     why = f"{tried.last.name}, which trueup submitted, succeeded"
     tag = evidence_tag(measurement, key, len(known) + 1)
-    return act(mark_version(subject, wanted.pin, tag, str(found), why))
+    return act(mark_version(subject, pin, tag, str(found), why))
 
 
 def _measure(
@@ -173,6 +186,8 @@ def submit_measurement(
     reason: str,
 ) -> SubmitWorkflow | Hold:
     """One attempt at a measurement of a candidate; a Hold where there is nobody to ask."""
+    if measurement == MEASUREMENT:
+        return submit_reproduction(view, subject, wanted.version, case, number, reason)
     declared, pointer = CATALOGUE[measurement].inputs, view.model(subject).data.evaluation.pointer
     parameters = {
         "registered-name": wanted.pin.name,

@@ -1,4 +1,4 @@
-"""What a person asks of runs by a command: `reconcile retrain`, `retry` and `cancel`. Pure, as all of planning.
+"""What a person asks of runs by a command: `reconcile retrain`, `reproduce`, `retry` and `cancel`. Pure.
 
 Each gives the one action that its command carries out under the lease, or raises Terminal and says why not. A
 training that is ordered waits for no schedule, cooldown or budget. Otherwise it is the run that the planner
@@ -19,6 +19,8 @@ from reconciler.core.plan import Hold, StopWorkflow, SubmitWorkflow
 from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.judge import Case, case_of, measurements
 from reconciler.planning.measuring import submit_measurement
+from reconciler.planning.reproducing import MEASUREMENT as REPRODUCE
+from reconciler.planning.reproducing import TRAINED_BY, reproducible, submit_reproduction
 from reconciler.planning.runs import Tried, attempts, under_way
 from reconciler.planning.training import again, registered_of, submit_training, trained
 from reconciler.planning.view import View
@@ -29,6 +31,31 @@ def retrain(desired: DesiredState, observed: Observed, model: str, reason: str) 
     view, subject = View(desired, observed), Subject(model=model)
     key, tried = _training(view, subject)
     return _submitted(submit_training(view, subject, key, tried.number, reason))
+
+
+def reproduce(
+    desired: DesiredState, observed: Observed, model: str, version: str, reason: str
+) -> SubmitWorkflow:
+    """One more training of a version's key, to be compared with it; of the newest where none is named."""
+    view, subject = View(desired, observed), Subject(model=model)
+    _known(view, model)
+    workflow = view.model(subject).training.workflow
+    if workflow != TRAINED_BY:
+        what = f"it is trained by {workflow or 'others'}, and what {TRAINED_BY} trains can be trained once more"
+        raise Terminal(what, where=model)
+    registered = registered_of(view, subject)
+    if isinstance(registered, Gap):
+        raise Retryable(f"the {registered.source} did not answer: {registered.error}", where=model)
+    found = [each for each in reproducible(view, model) if version in ("", each.version.version)]
+    if not found:
+        what = f"version {version} is not of the training" if version else "no version is of the training"
+        hint = "bring back its code, data, hyperparameters and seed by a commit, or wait for its training"
+        raise Terminal(f"{what} that main describes", where=model, hint=hint)
+    wanted, key = found[-1], found[-1].case.key(REPRODUCE)
+    tried = _answered(attempts(view, REPRODUCE, model, key, desired.platform.engine.attempts.measure))
+    if tried.state == "running" and tried.last is not None:
+        raise Terminal(under_way(tried.last), where=model, hint=f"see `reconcile logs {tried.last.name}`")
+    return _submitted(submit_reproduction(view, subject, wanted.version, wanted.case, tried.number, reason))
 
 
 def retry(desired: DesiredState, observed: Observed, what: str, reason: str = "") -> SubmitWorkflow:

@@ -18,6 +18,8 @@ from reconciler.core.plan import CollectWorkflows, Hold, StopWorkflow
 from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import Decision
 from reconciler.planning.judge import case_of, measurements
+from reconciler.planning.reproducing import MEASUREMENT as REPRODUCE
+from reconciler.planning.reproducing import reproduced
 from reconciler.planning.runs import run_name
 from reconciler.planning.training import trained
 from reconciler.planning.view import View, attempt_of
@@ -117,8 +119,8 @@ def _known(view: View, subject: Subject) -> bool:
 
 
 def _measurements(view: View, model: str) -> set[tuple[str, str]] | None:
-    """(measurement, key) that a candidate of some environment asks for; None where that cannot be said."""
-    asked: set[tuple[str, str]] = set()
+    """(measurement, key) that a candidate of some environment, or a person, asks for; None if nobody knows."""
+    asked = {(REPRODUCE, each.case.key(REPRODUCE)) for each in reproduced(view, model)}
     for environment in view.desired.models[model].model.environments:
         here = Subject(environment=environment, model=model)
         wanted = candidate(view, here)

@@ -13,6 +13,7 @@ from reconciler.planning.candidates import candidate
 from reconciler.planning.decision import NOTHING, Decision, wait
 from reconciler.planning.exceptions import ended
 from reconciler.planning.holds import hold, unanswered
+from reconciler.planning.measuring import plan_reproduced
 from reconciler.planning.promotion import plan_promotion
 from reconciler.planning.proposals import Wish, close_unwanted, plan_proposal, with_release
 from reconciler.planning.retention import plan_retention
@@ -30,7 +31,7 @@ def plan_subject(view: View, subject: Subject) -> Decision:
         return wait(hold("invalid-document", subject, str(problem)))
     if not subject.environment:
         tidied = plan_spent(view, subject).and_then(plan_retention(view, subject))
-        return plan_training(view, subject).and_then(tidied)
+        return plan_training(view, subject).and_then(plan_reproduced(view, subject)).and_then(tidied)
     gap = view.observed.gaps.get(str(subject))
     if gap is not None:
         return wait(unanswered(subject, gap))

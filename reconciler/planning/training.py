@@ -134,10 +134,8 @@ def _why(view: View, subject: Subject, registered: RegisteredModel) -> tuple[str
 
 def submit_training(view: View, subject: Subject, key: str, number: int, why: str) -> SubmitWorkflow | Hold:
     """One attempt at main's training."""
-    source = view.desired.models[subject.model]
-    model, training = source.model, source.model.training
+    model, training = view.model(subject), view.model(subject).training
     assert training.workflow is not None
-    assert model.data.train is not None
     return submission(
         view,
         subject,
@@ -149,28 +147,31 @@ def submit_training(view: View, subject: Subject, key: str, number: int, why: st
             "registered-name": model.registered_name,
             "training-key": key,
             "training-inputs": canonical_json(view.desired.training_inputs(subject.model)),
-            "hyperparameters": canonical_json(training.hyperparameters),
-            "seed": str(training.seed),
-            "device": training.compute.device,
-            "pod": canonical_json(
-                pod_patch(
-                    view.desired.platform.engine,
-                    training.compute,
-                    run_name("train", subject.model, key, number),
-                )
-            ),
-            "restarts": str(RESTARTS_ON_SPOT if training.compute.spot else RESTARTS),
-            "train-pointer": f"models/{subject.model}/{model.data.train.pointer}",
-            "train-md5": source.train_md5,
-            "target": model.data.evaluation.target,
-            "task": model.task,
-            **({"contract": source.contract_digest} if model.data.contract else {}),
+            **what_is_trained(view, subject, run_name("train", subject.model, key, number)),
             **_search(training),
         },
         deadline=training.compute.hours * 3600,
         reason=why,
         parallelism=training.parallelism,
     )
+
+
+def what_is_trained(view: View, subject: Subject, run: str) -> dict[str, str]:
+    """Parameters of a workflow's step `train` for main's training; ``run`` is the workflow's name."""
+    source = view.desired.models[subject.model]
+    model, training = source.model, source.model.training
+    assert model.data.train is not None
+    return {
+        "hyperparameters": canonical_json(training.hyperparameters),
+        "seed": str(training.seed),
+        "device": training.compute.device,
+        "pod": canonical_json(pod_patch(view.desired.platform.engine, training.compute, run)),
+        "restarts": str(RESTARTS_ON_SPOT if training.compute.spot else RESTARTS),
+        "train-pointer": f"models/{subject.model}/{model.data.train.pointer}",
+        "train-md5": source.train_md5,
+        "target": model.data.evaluation.target,
+        "task": model.task,
+    }
 
 
 def _search(training: Training) -> dict[str, str]:

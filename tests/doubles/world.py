@@ -32,7 +32,7 @@ SAMPLES = 1000
 MANY = 100_000
 """Samples of what is not a score: as many as any policy may ask for."""
 HALF_INTERVAL = 0.005
-METRICS = {"evaluate": ("accuracy", "f1-macro"), "parity": ("agreement",)}
+METRICS = {"evaluate": ("accuracy", "f1-macro"), "parity": ("agreement",), "reproduce": ("score",)}
 
 
 def _thresholds() -> dict[str, dict[str, float]]:

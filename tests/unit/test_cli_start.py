@@ -50,6 +50,7 @@ COMMANDS = [
     "pr",
     "promote",
     "render",
+    "reproduce",
     "retrain",
     "retry",
     "rollback",

@@ -103,11 +103,11 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "kind": ("Model", ""),
     "owner": ("another-team", ""),
     "description": ("other words", ""),
-    "task": ("regression", "evaluate"),
+    "task": ("regression", "reproduce evaluate"),
     "registered_name": ("other", ""),
     "data.train.pointer": ("data/other.csv.dvc", ""),  # its md5 counts, not where it is
     "data.evaluation.pointer": ("data/other.csv.dvc", ""),
-    "data.evaluation.target": ("other", "evaluate parity behaviour contract"),
+    "data.evaluation.target": ("other", "reproduce evaluate parity behaviour contract"),
     "data.evaluation.slices": (("ink",), "evaluate"),
     "data.evaluation.protected": (("ink",), "evaluate"),
     "data.contract": (CONTRACT, "contract changes"),  # the changes by its keys alone
@@ -129,7 +129,7 @@ SOURCE_FIELDS: dict[str, tuple[Any, str]] = {
     "model": (SOURCE.model, ""),
     "source_tree": ("f" * 40, "training"),
     "train_md5": ("f" * 32, "training"),
-    "evaluation_md5": ("f" * 32, "evaluate parity behaviour contract"),
+    "evaluation_md5": ("f" * 32, "reproduce evaluate parity behaviour contract"),
     "behaviour": ("f" * 40, "behaviour"),
     "suite": ("f" * 40, ""),  # of a contract that names one; the next test
 }

@@ -42,6 +42,7 @@ STEPS = {
     "contract": "compare the rows of a candidate with the model's contract",
     "changes": "compare the training rows of candidate and champion",
     "notify": "tell the reconciler that a run has ended",
+    "reproduce": "compare a version with what its training gives when it is run again",
     "parity": "compare the real server's answers with the model's predictions",
     "behaviour": "run the model's own tests of behaviour",
     "drift": "compare training rows with recorded requests",

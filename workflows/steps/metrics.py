@@ -96,6 +96,12 @@ def measured(
     return {name: Pair(rows, found[name, "candidate"], found.get((name, "champion"))) for name in METRICS[task]}
 
 
+def values(task: str, truth: pd.Series, predictions: pd.DataFrame) -> dict[str, float | str]:
+    """Every metric of the task on these rows, without resampling; or why there is none."""
+    found = {name: _statistic(metric, truth, predictions) for name, metric in METRICS[task].items()}
+    return {name: each if isinstance(each, str) else once(each, len(truth)) for name, each in found.items()}
+
+
 def _statistic(metric: Metric, truth: pd.Series, predictions: pd.DataFrame | str) -> Statistic | str:
     """The metric of these predictions, or why there is none."""
     if isinstance(predictions, str):

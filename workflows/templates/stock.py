@@ -401,6 +401,55 @@ def _what_is_measured(*, rows: bool = True) -> tuple[str, ...]:
     )
 
 
+def measure_reproduce_v1() -> WorkflowTemplate:
+    """Train once more as the candidate was trained, compare both on the evaluation data. Gives the evidence."""
+    data = step(
+        "data",
+        f"--source={SOURCE}",
+        "--pointer={{inputs.parameters.pointer}}",
+        "--md5={{inputs.parameters.md5}}",
+        f"--out={OUT}",
+        account=TRAINER,
+        source=True,
+        leaves=("data",),
+        asks={"pointer": None, "md5": None},
+        pod_spec_patch=parameter("data-pod"),
+    )
+    train = step(
+        "train",
+        *_what_is_trained(),
+        f"--task={parameter('task')}",
+        f"--hyperparameters={parameter('hyperparameters')}",
+        account=TRAINER,
+        source=True,
+        takes=("data",),
+        leaves=("model",),
+        **_WHERE_IT_TRAINS,
+    )
+    compare = step(
+        "reproduce",
+        *_what_is_measured(),
+        f"--again={IN}/model",
+        account=RECORDER,
+        takes=("data", "model"),
+        outputs=("evidence-uri", "evidence-sha256"),
+        memory="4Gi",
+        registry=True,
+    )
+    training = ("hyperparameters", "seed", "device", "pod", "restarts", "target", "task")
+    measuring = ("model", "commit", "registered-name", "key", "inputs", "candidate-version")
+    pointers = ("train-pointer", "train-md5", "evaluation-pointer", "evaluation-md5")
+    parameters = dict.fromkeys((*measuring, *training, *pointers))
+    with dag("measure-reproduce-v1", parameters, data, train, compare) as template:
+        for task, use in (("data", "train"), ("rows", "evaluation")):
+            given = [Parameter(name=each, value=parameter(f"{use}-{each}")) for each in ("pointer", "md5")]
+            Task(name=task, template="data", arguments=given)
+        Task(name="train", template="train", depends="data", arguments=[artifact("data", "data")])
+        taken = [artifact("rows", "data"), artifact("train", "model")]
+        Task(name="reproduce", template="reproduce", depends="rows && train", arguments=taken)
+    return template
+
+
 STOCK = (
     train_v1,
     measure_evaluate_v1,
@@ -411,4 +460,5 @@ STOCK = (
     measure_changes_v1,
     measure_files_v1,
     measure_replay_v1,
+    measure_reproduce_v1,
 )
