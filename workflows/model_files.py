@@ -5,15 +5,24 @@ The steps and the server call this before they load or score anything.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.core.digests import artifact_digest
 from reconciler.core.errors import Retryable, Terminal
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 
 def folder_digest(folder: Path) -> str:
@@ -54,6 +63,35 @@ def download_model(uri: str, destination: Path) -> Path:
             name, _, version = uri.removeprefix("models:/").rpartition("/")
             source = client.get_model_version_download_uri(name, version)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(destination)))
+
+
+def load_model(folder: Path) -> PyFuncModel:
+    """The MLflow model in ``folder``, importing from the wheels that its code brings."""
+    import mlflow
+
+    use_wheels(folder / "code")
+    model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
+    return model
+
+
+def use_wheels(code: Path) -> None:
+    """Make this process import from ``CODE/wheels/*.whl`` before what is installed. Terminal if one is broken.
+
+    They are unpacked, as an installer does it (PEP 427: an archive's root is what goes to site-packages):
+    Python imports no compiled module from an archive. What was imported before stays what it is.
+    """
+    wheels = sorted((code / "wheels").glob("*.whl"))
+    if not wheels:
+        return
+    folder = tempfile.mkdtemp(prefix="trueup-wheels-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for wheel in wheels:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise Terminal(f"is not a wheel: {error}", where=f"wheels/{wheel.name}") from error
+    sys.path.insert(0, folder)
 
 
 @contextmanager

@@ -157,6 +157,10 @@ CATALOGUE: dict[str, Measurement] = {
     "parity": Measurement("measure-parity-v1", "1", ("candidate", "data", "target", "server")),
     # how many cases of the model's own tests of behaviour it passes
     "behaviour": Measurement("measure-behaviour-v1", "1", ("candidate", "data", "target", "behaviour")),
+    # time and memory for the same records, candidate and champion in turn
+    "speed": Measurement("measure-speed-v1", "1", ("candidate", "champion", "data", "target")),
+    # the really started server at a stated rate: percentiles, errors, time to be ready, memory
+    "load": Measurement("measure-load-v1", "1", ("candidate", "data", "target", "server", "load")),
     # the candidate's training rows against the requests that the environment's present release recorded
     "drift": Measurement("measure-drift-v1", "1", ("candidate", "traffic", "environment")),
     # the rows that the candidate was trained on, and those it is scored on, against the model's contract

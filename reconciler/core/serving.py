@@ -6,12 +6,13 @@ renderers read the snapshot and nothing else of it, so that a Release renders to
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reconciler.core.base import Duration, Frozen, Later, Name, parse_duration
+from reconciler.core.base import Duration, Frozen, Name, parse_duration
 
 Strategy = Literal["rolling", "canary"]
 RendererName = Literal["deployment/v1", "rollout/v1"]
@@ -140,6 +141,42 @@ class Record(Frozen):
     )
 
 
+class Latency(Frozen):
+    """How a candidate's server is asked before it is let in. What its answers may take, a policy says."""
+
+    rate: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=20, description="Requests a second, evenly spaced, however long an answer takes."
+    )
+    rows: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Of each request.")
+    seconds: Annotated[int, Field(ge=5, le=600)] = Field(
+        default=6, description="That are measured: the first in which others leave the machine a free core."
+    )
+
+    @model_validator(mode="after")
+    def _enough_for_a_percentile(self) -> Self:
+        if self.rate * self.seconds < FEWEST_REQUESTS:
+            raise ValueError(f"asks fewer than {FEWEST_REQUESTS} times; ask for longer, or more often")
+        return self
+
+
+FEWEST_REQUESTS = 100
+"""Of which five are slower than the 95th percentile; shipped policies ask for as many."""
+
+
+class Load(Latency):
+    """What the measurement `load` is made with: also the memory that a server may use there."""
+
+    memory: Quantity
+
+    @property
+    def memory_bytes(self) -> float:
+        number, unit = re.fullmatch(r"([0-9.]+)(\D*)", self.memory).groups()  # type: ignore[union-attr]
+        return float(number) * BYTES[unit]
+
+
+BYTES = {"": 1.0, "m": 0.001, "Ki": 1024.0, "Mi": 1024.0**2, "Gi": 1024.0**3}
+
+
 class AnalysisSnapshot(Analysis):
     prometheus: Address
 
@@ -188,7 +225,7 @@ class Serving(Frozen):
     autoscaling: Autoscaling | None = None
     canary: Canary | None = None
     overrides: dict[Name, ServingOverride] = Field(default_factory=dict)
-    latency: Later = None
+    latency: Latency = Latency()
 
     @model_validator(mode="after")
     def _nothing_unused(self) -> Self:
@@ -209,6 +246,12 @@ class Serving(Frozen):
     def canary_in(self, environment: str) -> Canary:
         override = self.overrides.get(environment)
         return (override and override.canary) or self.canary or Canary()
+
+    def load_in(self, environment: str) -> Load:
+        """How a server of ``environment`` is measured. None of it is pinned: it changes nothing that runs."""
+        override = self.overrides.get(environment, ServingOverride())
+        asked = {name: getattr(self.latency, name) for name in Latency.model_fields}
+        return Load(**asked, memory=(override.resources or self.resources).memory)
 
     def resolve(self, environment: str, runtime: Runtime, renderer: RendererName) -> ServingSnapshot:
         """The snapshot for ``environment``, rendered by ``renderer``: an older Release keeps its own."""

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.core.base import Instant, Subject, format_duration, format_instant
 from reconciler.core.desired import DesiredState, ModelSource, Policy
-from reconciler.core.digests import evidence_key
+from reconciler.core.digests import canonical_json, evidence_key
 from reconciler.core.documents import Gate, Model, Pin, VerifiedPin, Versus, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
 from reconciler.core.plan import Bound, GateVerdict
@@ -65,6 +65,12 @@ class Case(NamedTuple):
     def model(self) -> Model:
         return self.source.model
 
+    @property
+    def load(self) -> str:
+        """How the server is asked, as JSON; ``none`` of a model that is not served."""
+        serving = self.model.serving
+        return "none" if serving == "none" else canonical_json(serving.load_in(self.subject.environment))
+
     def inputs(self, measurement: str) -> Inputs:
         """Exactly the inputs that the catalogue declares for this measurement."""
         evaluation, contract = self.model.data.evaluation, self.model.data.contract
@@ -77,6 +83,7 @@ class Case(NamedTuple):
             "data": self.source.evaluation_md5,
             "environment": self.subject.environment,
             "keys": contract.keys if contract else (),
+            "load": self.load,
             "protected": tuple(sorted(evaluation.protected)),
             "server": self.server,
             "slices": tuple(sorted(evaluation.slices)),

@@ -320,8 +320,14 @@ CASES = [
     ),
     Case(
         "a field for later",
-        {DIGITS: Edit("  seed: 0", "  seed: 0\nserving:\n  latency: {p95: 100}")},
-        [f"{DIGITS}:16: serving.latency {LATER}"],
+        {PLATFORM: f"{HEADER}Platform\nimages:\n  repository: registry.example.com/models\n"},
+        [f"{PLATFORM}:4: images.repository {LATER}"],
+        EVERYTHING,
+    ),
+    Case(
+        "too few requests for a percentile",
+        {DIGITS: Edit("  seed: 0", "  seed: 0\nserving:\n  latency: {rate: 10, seconds: 9}")},
+        [f"{DIGITS}:16: serving.latency asks fewer than 100 times. hint: ask for longer, or more often"],
         DIGITS_ALL,
     ),
     *(

@@ -4,8 +4,9 @@ Environment: TRUEUP_MODEL_NAME, TRUEUP_MODEL_VERSION, TRUEUP_MODEL_DIGEST (``sha
 (``models:/NAME/VERSION``), MLFLOW_TRACKING_URI, HOST (127.0.0.1), PORT (8080; 0 takes a free one). The first
 line on stdout is the address. With TRUEUP_RECORD_SAMPLE (a share of the rows, as in 0.1) it records requests:
 TRUEUP_RECORD_ROWS (20000) rows at most, of the release TRUEUP_RELEASE, to be asked for at RECORDED_PORT (8081),
-whose address is the second line. Loading happens behind /health and /ready, so that a slow model is not taken
-for a dead one; a model that is not what it should be ends the process with 1.
+whose address is the second line. OMP_NUM_THREADS (1) are the threads of one prediction. Loading happens behind
+/health and /ready, so that a slow model is not taken for a dead one; a model that is not what it should be ends
+the process with 1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from reconciler.core.errors import Terminal, TrueupError
-from workflows.model_files import fetch_model
+from workflows.model_files import fetch_model, load_model
 from workflows.server.app import Served, create_app
 from workflows.server.recorded import Recording, create_recorded_app
 
@@ -94,6 +95,7 @@ def _whole(environment: Mapping[str, str], name: str, default: str) -> int:
 def main() -> None:
     """Serve until SIGTERM; exit 0 then, 1 if the model cannot be served."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # several requests at once have a thread each
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn drains, then raises the signal again
     try:
@@ -157,11 +159,7 @@ def _listen(server: uvicorn.Server) -> socket.socket:
 
 
 def _load(wanted: Settings, folder: Path) -> PyFuncModel:
-    import mlflow
-
-    verified = fetch_model(wanted.uri, digest=wanted.digest, destination=folder)
-    model: PyFuncModel = mlflow.pyfunc.load_model(str(verified))
-    return model
+    return load_model(fetch_model(wanted.uri, digest=wanted.digest, destination=folder))
 
 
 if __name__ == "__main__":

@@ -76,25 +76,28 @@ def _frame(data: Any, columns: list[str], name: str) -> pd.DataFrame:
 
 
 def _conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    import pandas as pd
+
     missing = [str(name) for name in schema.required_input_names() if name not in frame.columns]
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise BadRequestError(f"{len(missing)} of the model's columns are missing: {named}")
-    present = [column for column in schema.inputs if column.name in frame.columns]
-    frame = frame[[column.name for column in present]]
-    for column in present:
-        kind = getattr(column.type, "name", "")
-        if kind not in _TYPES:
-            continue  # arrays, objects and bytes are MLflow's to check
-        convert, wanted = _TYPES[kind]
+    columns = {}
+    for column in schema.inputs:
+        if column.name not in frame.columns:
+            continue
+        # Arrays, objects and bytes are MLflow's to check.
+        convert, wanted = _TYPES.get(getattr(column.type, "name", ""), (lambda values: values, ""))
         try:
-            frame = frame.assign(**{str(column.name): convert(frame[column.name])})
+            columns[column.name] = convert(frame[column.name])
         except (ValueError, TypeError, OverflowError) as error:
             raise BadRequestError(f"column {column.name} needs {wanted}") from error
-    return frame
+    return pd.DataFrame(columns, index=frame.index)  # at once: a frame copies all columns for each new one
 
 
 def _whole(values: pd.Series) -> pd.Series:
+    if values.dtype.kind == "i":
+        return values.astype("int64")
     numbers = _numbers(values)
     if not ((numbers % 1 == 0) & (numbers.abs() < 2.0**63)).all():
         raise ValueError
@@ -102,7 +105,7 @@ def _whole(values: pd.Series) -> pd.Series:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    if values.map(lambda value: isinstance(value, (bool, str))).any():
+    if values.dtype.kind not in "if" and values.map(lambda value: isinstance(value, (bool, str))).any():
         raise ValueError
     return values.astype("float64")
 

@@ -55,6 +55,17 @@ def once(statistic: Statistic, rows: int) -> float:
     return float(statistic(np.ones((1, rows)))[0])
 
 
+def quantile(values: Floats, share: float) -> Statistic:
+    """The smallest value that at least ``share`` of the rows, counted as they are drawn, do not exceed."""
+    order = np.argsort(values, kind="stable")
+
+    def value(counts: Floats) -> Floats:
+        reached = np.cumsum(counts[:, order], axis=1) >= share * counts.sum(axis=1, keepdims=True)
+        return np.asarray(values[order][reached.argmax(axis=1)])
+
+    return value
+
+
 def resampled(
     statistics: Sequence[Statistic],
     rows: int,

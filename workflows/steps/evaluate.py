@@ -19,7 +19,6 @@ from workflows.steps.rows import read_rows, split_target
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_CHAMPION = "none"
 MOST_VALUES = 100
 """Of a slice column. Each value is scored with all its intervals, and each is in the evidence."""
 
@@ -31,17 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("evaluate", options.inputs, key=options.key)
-    if (inputs["champion"] == NO_CHAMPION) != (options.champion_version == ""):
-        raise Terminal(
-            f"is {options.champion_version!r}, but --inputs say otherwise", where="--champion-version"
-        )
+    versions = measuring.versions(inputs, options)
     features, truth = split_target(read_rows(options.data), str(inputs["target"]))
     protected = tuple(inputs["protected"])
     slices = slice_columns(features, tuple(dict.fromkeys((*inputs["slices"], *protected))))
 
-    versions = {"candidate": options.candidate_version}
-    if inputs["champion"] != NO_CHAMPION:
-        versions["champion"] = options.champion_version
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         models = {
             role: fetch_model(

@@ -45,6 +45,8 @@ STEPS = {
     "reproduce": "compare a version with what its training gives when it is run again",
     "parity": "compare the real server's answers with the model's predictions",
     "behaviour": "run the model's own tests of behaviour",
+    "speed": "time candidate and champion on the same records, in turn",
+    "load": "ask the real server at a stated rate",
     "drift": "compare training rows with recorded requests",
     "files": "compare interface and libraries with the champion's, and look into the files",
     "replay": "ask the candidate what the champion was asked",

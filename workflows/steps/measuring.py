@@ -18,6 +18,8 @@ from workflows.steps.recording import run_of, upload, write_outputs
 
 log = logging.getLogger(__name__)
 
+NO_CHAMPION = "none"
+
 Inputs = Mapping[str, str | tuple[str, ...]]
 
 
@@ -57,6 +59,16 @@ def parse_inputs(measurement: str, text: str, *, key: str) -> Inputs:
             hint="the reconciler that asked and the image that measures have different catalogues",
         )
     return inputs
+
+
+def versions(inputs: Inputs, options: argparse.Namespace) -> dict[str, str]:
+    """Role -> version, of the candidate and, where ``inputs`` name one, of the champion; else Terminal."""
+    if (inputs["champion"] == NO_CHAMPION) != (options.champion_version == ""):
+        raise Terminal(
+            f"is {options.champion_version!r}, but --inputs say otherwise", where="--champion-version"
+        )
+    there = {"champion": options.champion_version} if options.champion_version else {}
+    return {"candidate": options.candidate_version, **there}
 
 
 def publish(

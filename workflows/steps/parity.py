@@ -47,19 +47,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("parity", options.inputs, key=options.key)
     digest = str(inputs["candidate"])
-    uri = f"models:/{options.registered_name}/{options.candidate_version}"
     features, _ = split_target(read_rows(options.data), str(inputs["target"]))
     rows = features.head(ROWS)
-    environment = {
-        "TRUEUP_MODEL_NAME": options.registered_name,
-        "TRUEUP_MODEL_VERSION": options.candidate_version,
-        "TRUEUP_MODEL_DIGEST": digest,
-        "TRUEUP_MODEL_URI": uri,
-    }
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        model = fetch_model(uri, digest=digest, destination=Path(folder))
+        asked = served(options, digest)
+        model = fetch_model(asked["TRUEUP_MODEL_URI"], digest=digest, destination=Path(folder))
         expected = pool.submit(predict, model, rows)  # while the server starts
-        with running_server(environment) as address:
+        with running_server(asked) as address:
             answers = ask(address, rows)
         metrics = compare(expected.result(), answers)
     measuring.publish("parity", metrics, inputs, options)
@@ -102,15 +96,19 @@ def ask(address: str, rows: pd.DataFrame) -> pd.DataFrame | str:
     answers: list[dict[str, Any]] = []
     with httpx.Client(base_url=address, timeout=REQUEST_SECONDS, trust_env=False) as client:
         for start in range(0, len(rows), BATCH):
-            body = json.dumps({"dataframe_split": _split(rows[start : start + BATCH])}, default=_plain)
             try:
-                response = client.post("/invocations", content=body)
+                response = client.post("/invocations", content=request(rows[start : start + BATCH]))
             except httpx.HTTPError as error:
                 return f"the server did not answer: {type(error).__name__}: {error}"
             if response.status_code != httpx.codes.OK:
                 return f"the server answered {response.status_code}: {response.text[:300]}"
             answers += response.json()["predictions"]
     return pd.DataFrame(answers)
+
+
+def request(rows: pd.DataFrame) -> str:
+    """The body that asks the server about raw rows."""
+    return json.dumps({"dataframe_split": _split(rows)}, default=_plain)
 
 
 def _split(rows: pd.DataFrame) -> dict[str, Any]:
@@ -122,6 +120,16 @@ def _split(rows: pd.DataFrame) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """numpy's scalars as Python's, instants as ISO 8601."""
     return value.isoformat() if hasattr(value, "isoformat") else value.item()
+
+
+def served(options: argparse.Namespace, digest: str) -> dict[str, str]:
+    """The environment of a server of the candidate."""
+    return {
+        "TRUEUP_MODEL_NAME": options.registered_name,
+        "TRUEUP_MODEL_VERSION": options.candidate_version,
+        "TRUEUP_MODEL_DIGEST": digest,
+        "TRUEUP_MODEL_URI": f"models:/{options.registered_name}/{options.candidate_version}",
+    }
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.core.errors import Terminal
+from workflows.model_files import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,12 +58,11 @@ def main(model: str, rows: str, out: str) -> None:
 
 def load(model: Path) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """What the model in this folder answers to raw rows, in this process: for one model, in one process."""
-    import mlflow
     import pandas as pd
 
     sys.dont_write_bytecode = True
-    loaded = mlflow.pyfunc.load_model(str(model))
-    schema = loaded.metadata.get_input_schema()
+    loaded = load_model(model)
+    schema = loaded.metadata.get_input_schema()  # type: ignore[no-untyped-call]
 
     def answer(rows: pd.DataFrame) -> pd.DataFrame:
         given = loaded.predict(as_signed(rows, schema))

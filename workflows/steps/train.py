@@ -46,6 +46,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.errors import Retryable, Terminal
+from workflows.model_files import load_model, use_wheels
 from workflows.steps.checkpoint import Checkpoint, Interrupted
 from workflows.steps.predict import as_signed
 from workflows.steps.progress import Reporter
@@ -178,6 +179,7 @@ def load_code(source: Path) -> ModuleType:
         raise Terminal(
             "needs train.py and predictor.py", where=_place(source), hint="see workflows/steps/train.py"
         )
+    use_wheels(source)
     sys.path.insert(0, str(source))
     try:
         return importlib.import_module("train")
@@ -228,7 +230,7 @@ def save(source: Path, *, weights: Path, example: pd.DataFrame, task: str, out: 
         pip_requirements=requirements(source),
     )
     try:
-        model: PyFuncModel = mlflow.pyfunc.load_model(str(out))
+        model = load_model(out)
         answer = model.predict(example)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)

@@ -276,6 +276,52 @@ def measure_behaviour_v1() -> WorkflowTemplate:
     )
 
 
+def measure_speed_v1() -> WorkflowTemplate:
+    """Fetch the evaluation data, time candidate and champion in turn on its rows. Gives the evidence."""
+    return chain(
+        "measure-speed-v1",
+        (
+            "model",
+            "commit",
+            "registered-name",
+            "key",
+            "inputs",
+            "candidate-version",
+            "champion-version",
+            "evaluation-pointer",
+        ),
+        _evaluation_data(),
+        step(
+            "speed",
+            *_what_is_measured(),
+            f"--champion-version={parameter('champion-version')}",
+            account=RECORDER,
+            takes=("data",),
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+            registry=True,
+        ),
+    )
+
+
+def measure_load_v1() -> WorkflowTemplate:
+    """Fetch the evaluation data, ask the real server about its rows at a stated rate. Gives the evidence."""
+    return chain(
+        "measure-load-v1",
+        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
+        _evaluation_data(),
+        step(
+            "load",
+            *_what_is_measured(),
+            account=RECORDER,
+            takes=("data",),
+            outputs=("evidence-uri", "evidence-sha256"),
+            memory="4Gi",
+            registry=True,
+        ),
+    )
+
+
 def measure_drift_v1() -> WorkflowTemplate:
     """Compare the candidate's training rows with what servers recorded of requests. Gives the evidence."""
     return chain(
@@ -455,6 +501,8 @@ STOCK = (
     measure_evaluate_v1,
     measure_parity_v1,
     measure_behaviour_v1,
+    measure_speed_v1,
+    measure_load_v1,
     measure_drift_v1,
     measure_contract_v1,
     measure_changes_v1,
