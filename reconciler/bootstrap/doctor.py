@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from reconciler.bootstrap.clusters import connect_cluster, connect_engine, connect_lease
 from reconciler.bootstrap.forges import connect_forge
 from reconciler.bootstrap.notifiers import connect_notifier
-from reconciler.bootstrap.process import PLATFORM, cache, is_set, now
+from reconciler.bootstrap.process import PLATFORM, cache, is_set, now, told
 from reconciler.bootstrap.registries import connect_registries, tracking_uris
 from reconciler.bootstrap.repository import Repository
 from reconciler.bootstrap.sources import folder_source, git_source, platform_here
@@ -102,8 +102,11 @@ class _Look(threading.Thread):
         except TrueupError as error:
             found.append(_failed(self.check, error))
         except Exception as error:  # its text may be anything, a secret too
-            what = f"could not be looked at: {type(error).__name__}"
-            found.append(Finding(check=self.check, state="fail", what=what, hint="please report it"))
+            if isinstance(error, OSError) and error.filename:
+                found.append(_failed(self.check, told(error)))
+            else:
+                what = f"could not be looked at: {type(error).__name__}"
+                found.append(Finding(check=self.check, state="fail", what=what, hint="please report it"))
         self.found = found
 
 
@@ -144,11 +147,17 @@ def _installed(package: str) -> str:
 
 
 def _disk(patient: Patient) -> Iterator[Finding]:
-    places = {cache()}
+    """The folders that are written to: whether they can be, and how much room there is."""
+    places = {cache(): "TRUEUP_CACHE"}
     if patient.repository.clone is not None or os.environ.get("TRUEUP_HOME"):
-        places.add(patient.repository.home)
-    for place in sorted(places):
-        near = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        places[patient.repository.home] = "TRUEUP_HOME"
+    for place, variable in sorted(places.items()):
+        near = next(folder for folder in (place, *place.parents) if folder.exists())
+        if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
+            what = "cannot be written to" if near.is_dir() else "is not a folder"
+            hint = f"give this user the right to, or name another folder in {variable}"
+            yield _say("disk", "fail", what, str(near), hint)
+            continue
         free = shutil.disk_usage(near).free
         what = f"{free / 1024**3:.1f} GiB are free"
         if free < LEAST_FREE:

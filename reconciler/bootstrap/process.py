@@ -13,6 +13,7 @@ and the variables and files that the Platform names for its registries and secre
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -38,6 +39,21 @@ def cache() -> Path:
     if chosen:
         return Path(chosen).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "trueup"
+
+
+def told(error: OSError) -> Terminal:
+    """What the machine refused, with what to do about it where that is known."""
+    hint = _REFUSED.get(error.errno or 0, "")
+    return Terminal(error.strerror or str(error), where=str(error.filename or ""), hint=hint)
+
+
+_WRITABLE = "`reconcile doctor` says which folders have to be writable, and where they are named"
+_REFUSED = {
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+    errno.ENOSPC: "make room there; `reconcile doctor` says how much is free",
+}
 
 
 def secret(place: Secret) -> str:

@@ -30,12 +30,16 @@ def logs(
 ) -> None:
     """Print what a workflow run, or a model's server, has said."""
     from reconciler.core.errors import Terminal
+    from reconciler.report.inert import visible
 
     session = Session.of(context)
     if "/" not in what:
         if follow:
             raise typer.Exit(_follow(session.readers.engine, what))
-        _tell_who(session.readers.engine.run(what))
+        found = session.readers.engine.run(what)
+        _tell_who_asked(found)
+        if found.stopped:
+            console.note(visible(f"{what} was ended by {found.stopped_by or 'trueup'}: {found.stopped}"))
         for task, text in session.readers.engine.logs(what):
             ending = "" if text.endswith("\n") or not text else "\n"
             console.write(f"==> {task} <==\n{text}{ending}")
@@ -74,19 +78,18 @@ def _follow(engine: EngineReader, name: str) -> int:
             if run.done:
                 break
         time.sleep(FOLLOW_INTERVAL)
-    _tell_who(run)
-    console.note(f"{name}: {run.phase}" + (f": {visible(run.message)}" if run.message else ""))
+    _tell_who_asked(run)
+    said = f" {run.said}" if run.outcome == "Cancelled" else f": {run.message}" if run.message else ""
+    console.note(visible(f"{name}: {run.outcome}{said}"))
     return 0 if run.phase == "Succeeded" else 1
 
 
-def _tell_who(run: WorkflowRun) -> None:
-    """Which person asked for the run, and who or what ended it, on standard error."""
+def _tell_who_asked(run: WorkflowRun) -> None:
+    """On standard error, where it was a person."""
     from reconciler.report.inert import visible
 
     if run.asked_by:
         console.note(visible(f"{run.name} was asked for by {run.asked_by}: {run.reason}"))
-    if run.stopped:
-        console.note(visible(f"{run.name} was ended by {run.stopped_by or 'trueup'}: {run.stopped}"))
 
 
 def _news(engine: EngineReader, run: WorkflowRun, read: dict[str, str]) -> Iterator[tuple[str, str]]:

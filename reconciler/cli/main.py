@@ -149,7 +149,9 @@ def _explained(error: Exception) -> TrueupError:
     if isinstance(error, TrueupError):
         return error
     if isinstance(error, OSError):
-        return Terminal(error.strerror or str(error), where=str(error.filename or ""))
+        from reconciler.bootstrap.process import told
+
+        return told(error)
     say = getattr(error, "format_message", None)
     if callable(say):
         context = getattr(error, "ctx", None)

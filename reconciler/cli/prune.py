@@ -38,7 +38,7 @@ def prune(
     ] = False,
     output: Output = Format.text,
 ) -> None:
-    """List archived versions that nothing names, with their runs, and what keeps the others.
+    """List versions that could go, and what keeps the rest.
 
     With --delete and the digest of that list, exactly these are deleted from the registry: never a pin, what a
     rollback would go back to, the evidence of either, or what a release within the retentions names. Who

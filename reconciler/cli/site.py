@@ -55,7 +55,14 @@ ENDED = 30
 """Finished runs that the overview lists."""
 CHARTED = 30
 """Versions that a chart goes back, without those that are archived."""
-PHASES = {"Pending": "note", "Running": "note", "Succeeded": "good", "Failed": "bad", "Error": "bad"}
+PHASES = {
+    "Pending": "note",
+    "Running": "note",
+    "Succeeded": "good",
+    "Cancelled": "warn",
+    "Failed": "bad",
+    "Error": "bad",
+}
 
 
 class Look(NamedTuple):

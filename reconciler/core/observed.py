@@ -281,6 +281,18 @@ class WorkflowRun(Frozen):
         return self.phase in ("Succeeded", "Failed", "Error")
 
     @property
+    def outcome(self) -> Phase | Literal["Cancelled"]:
+        """The phase, in the word of people: whoever is ended fails in every engine, and is no failure."""
+        return "Cancelled" if self.stopped and self.done and self.phase != "Succeeded" else self.phase
+
+    @property
+    def said(self) -> str:
+        """Who ended it, or is ending it, and why; of others, the engine's message."""
+        if not self.stopped or self.phase == "Succeeded":
+            return self.message
+        return f"{'' if self.done else 'is being ended '}by {self.stopped_by or 'trueup'}: {self.stopped}"
+
+    @property
     def superseded(self) -> bool:
         """Whether trueup ended it, because nothing asked for it any more: no attempt that failed."""
         return bool(self.stopped) and not self.stopped_by

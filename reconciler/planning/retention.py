@@ -296,19 +296,21 @@ def _take_back(view: View, subject: Subject, standing: Standing) -> Iterator[Act
         title=f"{version} is not archived any more",
         reason=f"it was since {show_instant(before.at)}, and is in use again: {used.why}",
     )
-    environments = view.desired.environments
+    environments, after = view.desired.environments, ""
     to = {notifier for name in standing.environments for notifier in environments[name].notify}
     for notifier in sorted(to):
         of = f"{standing.registry}/{standing.name}/{standing.version.version}"
+        after = f"tell {of} in use {before.number} {notifier}"
         yield Tell(
-            key=f"tell {of} in use {before.number} {notifier}",
+            key=after,
             subject=subject,
             reason="people are told once that it is not archived any more",
             notifier=notifier,
             message=message,
         )
     back = before.model_copy(update={"back": used.why})
-    yield mark_version(subject, _pin(standing), TAG_ARCHIVED, str(back), f"{version} is in use: {used.why}")
+    mark = mark_version(subject, _pin(standing), TAG_ARCHIVED, str(back), f"{version} is in use: {used.why}")
+    yield mark.model_copy(update={"after": after})
 
 
 def _pin(standing: Standing) -> Pin:

@@ -29,6 +29,8 @@ class Scene(NamedTuple):
     logs: Mapping[str, str] = {}
     message: str = ""
     error: Exception | None = None
+    stopped: str = ""
+    by: str = ""
 
 
 class Scripted:
@@ -45,7 +47,9 @@ class Scripted:
     def run(self, name: str) -> WorkflowRun:
         if self.scenes[0].error:
             raise self.scenes[0].error
-        return WorkflowRun(name=name, phase=self.scenes[0].phase, message=self.scenes[0].message)
+        scene = self.scenes[0]
+        ended = {"stopped": scene.stopped, "stopped_by": scene.by}
+        return WorkflowRun(name=name, phase=scene.phase, message=scene.message, **ended)
 
     def logs(self, name: str, *, latest: bool = False) -> Iterator[tuple[str, str]]:
         assert not latest
@@ -89,6 +93,21 @@ def test_several_tasks_line_up_and_keep_their_lines_whole(
         "trial(0)  | a\ntrial(0)  | b\ntrial(10) | x\ntrial(0)  | c\ntrial(10) | y\n",
         "train-digits-1: Failed: trial(0): exit code 1\n",
     )
+
+
+@pytest.mark.parametrize(("by", "who"), [("Grace", "Grace"), ("", "trueup")])
+def test_what_was_cancelled_says_by_whom_and_why_and_not_what_the_engine_calls_it(
+    by: str, who: str, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    said = "Stopped with strategy 'Terminate'"
+    code = followed(monkeypatch, Scene("Failed", {"t": "a\n"}, said, stopped="no \x1b[31mdemo", by=by))
+    assert code == 1
+    assert capsys.readouterr() == ("t | a\n", f"train-digits-1: Cancelled by {who}: no [31mdemo\n")
+
+
+def test_what_succeeded_all_the_same_was_not_cancelled(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:
+    assert followed(monkeypatch, Scene("Succeeded", stopped="no demo", by="Grace")) == 0
+    assert capsys.readouterr().err == "train-digits-1: Succeeded\n"
 
 
 def test_a_log_that_became_another_is_printed_whole(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:

@@ -88,11 +88,14 @@ def test_logs_say_who_asked_and_who_ended_it(desk: Desk, capsys: Said) -> None:
     desk.sits(world, "Grace")
     assert run(["cancel", name, "--reason", "no demo"]) == 0
     capsys.readouterr()
-    for command in (["logs", name], ["logs", "--follow", name]):
+    for command, ended in (
+        (["logs", name], f"{name} was ended by Grace: no demo"),
+        (["logs", "--follow", name], f"{name}: Cancelled by Grace: no demo"),
+    ):
         run(command)
         said = capsys.readouterr().err
         assert f"{name} was asked for by Ada: the demo" in said
-        assert f"{name} was ended by Grace: no demo" in said
+        assert ended in said
 
 
 def test_an_order_waits_for_the_tick_that_has_the_lease(desk: Desk) -> None:

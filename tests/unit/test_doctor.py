@@ -173,6 +173,26 @@ def test_a_part_that_hangs_or_breaks_holds_nobody_up(
     assert found["versions"][0]["state"] == "ok"
 
 
+def test_folders_that_cannot_be_written_to_are_said_with_how_to_name_others(
+    examined: Any, repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file in the place of a folder refuses root as well; what rights refuse is asked for by os.access."""
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("TRUEUP_CACHE", str(tmp_path / "a file" / "cache"))
+    refused, access = repository / ".trueup", doctor.os.access
+    refused.mkdir(exist_ok=True)
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: path != refused and access(path, mode))
+    code, found, said = examined()
+    assert code == 1
+    assert [(f["state"], f["what"], f["where"]) for f in found["disk"]] == [
+        ("fail", "is not a folder", str(tmp_path / "a file")),
+        ("fail", "cannot be written to", str(refused)),
+    ]
+    assert [f["hint"].rpartition(" ")[2] for f in found["disk"]] == ["TRUEUP_CACHE", "TRUEUP_HOME"]
+    assert found["repository"][0]["where"].startswith(str(tmp_path / "a file"))
+    assert "please report it" not in said
+
+
 def test_a_full_disk_is_warned_about(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LEAST_FREE", 2**62)
     code, found, _ = examined()

@@ -99,6 +99,7 @@ def test_what_is_used_again_is_told_and_marked_once_and_may_be_archived_anew() -
     assert isinstance(tell, Tell)
     assert isinstance(mark, MarkVersion)
     assert tell.message.reason.endswith("is in use again: #7 proposes it for staging")
+    assert mark.after == tell.key
     said = Archived.parse(mark.value)
     assert said is not None
     assert (said.number, said.back) == (1, "#7 proposes it for staging")

@@ -152,6 +152,18 @@ def test_only_this_machine_is_answered(visited: Visited) -> None:
     assert headers["cache-control"] == "no-store"
 
 
+def test_a_run_that_a_person_ended_is_cancelled_and_not_failed(visited: Visited) -> None:
+    world = visited.world
+    name, run = next(iter(world.engine.runs.items()))
+    ended = {"phase": "Failed", "message": "Stopped with strategy 'Terminate'"}
+    world.engine.runs[name] = run.model_copy(update={**ended, "stopped": "no demo", "stopped_by": "Grace"})
+    for path in ("/", f"/runs/{name}"):
+        text = visited.page(path)
+        assert "Cancelled</span>" in text
+        assert "by Grace: no demo" in text
+    assert "Terminate" not in visited.page("/")
+
+
 def test_what_others_wrote_is_text(visited: Visited) -> None:
     hostile = "<script>alert(1)</script>\x1b[31m"
     world = visited.world
