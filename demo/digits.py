@@ -86,8 +86,8 @@ def better(story: Story) -> None:
 def worse(story: Story) -> None:
     story.chapter("6. A worse change is held")
     story.run("git pull --quiet")
-    story.edit("models/digits/model.yaml", "epochs: 20", "epochs: 4")
-    story.commit("digits: four epochs, to save time")
+    story.edit("models/digits/model.yaml", "epochs: 20", "epochs: 2")
+    story.commit("digits: two epochs, to save time")
     story.until(r"hold .*gate-failed", why="version 3 is trained, measured and judged")
     story.say(
         "No pull request: the plan shows both values, the rows and the interval of the paired difference."

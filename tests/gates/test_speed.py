@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from reconciler.core.observed import ModelVersion
+from tests.gates.libraries import SLOW, bring
 
 pytestmark = pytest.mark.gates
 
-VECTORISED = "return pixels / INK"
-IN_PYTHON = "return np.array([[pixel / INK for pixel in row] for row in pixels], dtype=pixels.dtype)"
 PASSED = dict.fromkeys(("slower", "slower-batch", "slower-elapsed"), "pass")
 
 
@@ -22,44 +17,15 @@ def verdicts(bench, candidate: ModelVersion, champion: ModelVersion) -> dict[str
     return {gate: said.verdict for gate, said in bench.judged(evidence, candidate, champion).items()}
 
 
-@pytest.fixture(scope="module")
-def with_inkwell(digits, tmp_path_factory) -> Callable[[str, str], ModelVersion]:
-    """``with_inkwell(VERSION, BODY)``: digits, trained with the library inkwell in ``src/wheels``."""
-
-    def trained(version: str, body: str) -> ModelVersion:
-        from hatchling.builders.wheel import WheelBuilder
-
-        library = shutil.copytree(
-            Path(__file__).parent / "inkwell", tmp_path_factory.mktemp("library") / "inkwell"
-        )
-        for file, old, new in (
-            ("pyproject.toml", '"1.0"', f'"{version}"'),
-            ("inkwell.py", VECTORISED, body),
-        ):
-            (library / file).write_text((library / file).read_text().replace(old, new))
-
-        def edit(folder: Path) -> None:
-            (wheel,) = WheelBuilder(str(library)).build(directory=str(folder / "src/wheels"))
-            assert Path(wheel).name.startswith(f"inkwell-{version}-")
-            network = folder / "src/network.py"
-            text = network.read_text().replace("import torch\n", "import torch\nfrom inkwell import darkness\n")
-            assert "pixels / INK" in text
-            network.write_text(text.replace("pixels / INK", "darkness(pixels)"))
-
-        return digits.edited(edit).train()
-
-    return trained
-
-
 def test_another_version_that_is_as_quick_passes(digits, good) -> None:
     other = digits.train(seed="1")
     for _ in range(3):
         assert verdicts(digits, other, good) == PASSED
 
 
-def test_a_library_that_became_slower_is_caught(digits, with_inkwell) -> None:
-    """A new release of a library does in Python what the old one did in C; nothing else is new."""
-    quick, slow = with_inkwell("1.0", VECTORISED), with_inkwell("1.1", IN_PYTHON)
+def test_a_library_that_became_slower_is_caught(digits) -> None:
+    quick = digits.edited(lambda folder: bring(folder / "src", "1.0")).train()
+    slow = digits.edited(lambda folder: bring(folder / "src", "1.1", SLOW)).train()
     evidence = digits.measure("speed", slow, quick)
     said = digits.judged(evidence, slow, quick)["slower-batch"]
     assert said.verdict == "block", said

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.gates.libraries import SLOW, bring
 from workflows.steps.reference import Numbers, psi
 
 pytestmark = pytest.mark.gates
@@ -68,7 +69,9 @@ def production(tmp_path_factory: pytest.TempPathFactory, received) -> Iterator[A
     head, default, _ = platform.read_text().partition("notifiers:\n  default:\n")
     platform.write_text(head + default + webhook)
     told.env["TRUEUP_WEBHOOK_SECRET"] = "of these tests"
-    told.commit("digits: keep requests, for drift to be measured, and tell the team")
+    bring(told.folder / SOURCE, "1.0")
+    told.run("git add models")
+    told.commit("digits: keep requests, for drift to be measured; its own library; tell the team")
     try:
         told.until(r"! hold +awaiting-approval", why="version 1 is proposed for production")
         told.run(f"reconcile pr approve {behind.pull_request(told, 'digits', 'production')}")
@@ -84,17 +87,23 @@ def production(tmp_path_factory: pytest.TempPathFactory, received) -> Iterator[A
 def faulty(production: Any) -> Iterator[Callable[..., str]]:
     """``faulty({PATH: (OLD, NEW)}, until=PATTERN)`` commits a change and ticks until PATTERN.
 
-    Returns what the ticks said. The commit is taken back when the test is over.
+    ``also`` is given models/digits/src, for what is no edit of a text. Returns what the ticks said. The commit
+    is taken back when the test is over.
     """
     made = []
 
-    def change(edits: dict[str, tuple[str, str]], *, until: str) -> str:
+    def change(
+        edits: dict[str, tuple[str, str]], *, until: str, also: Callable[[Path], None] | None = None
+    ) -> str:
         production.run("git pull --quiet")
         for path, (old, new) in edits.items():
             file = production.folder / path
             text = file.read_text()
             assert old in text, f"{path} has no {old!r}"
             file.write_text(text.replace(old, new))
+        if also is not None:
+            also(production.folder / SOURCE)
+        production.run("git add models")
         production.commit("digits: a change")
         made.append(production.ask("git rev-parse HEAD").strip())
         return str(production.until(until, why="it is stopped", within=400))
@@ -121,6 +130,12 @@ def test_p95_above_100_ms_blocks(production, faulty) -> None:
     compute = "        with torch.no_grad():"
     slow = f"        __import__('time').sleep(0.15)\n{compute}"
     faulty({f"{SOURCE}/predictor.py": (compute, slow)}, until=stopped("latency"))
+    assert "No pull request is open" in production.run("reconcile pr list")
+
+
+def test_a_slower_library_is_caught_by_the_1000_record_sample(production, faulty) -> None:
+    said = faulty({}, also=lambda source: bring(source, "1.1", SLOW), until=stopped("slower-batch"))
+    assert "gate slower-batch" in said
     assert "No pull request is open" in production.run("reconcile pr list")
 
 
