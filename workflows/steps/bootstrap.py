@@ -84,7 +84,7 @@ def resampled(
     summed = [(place, each) for place, each in enumerate(statistics) if isinstance(each, Sums)]
     others = [(place, each) for place, each in enumerate(statistics) if not isinstance(each, Sums)]
     ends = np.cumsum([each.terms.shape[1] for _, each in summed])
-    terms = np.hstack([each.terms for _, each in summed]).astype(np.float64) if summed else np.empty((rows, 0))
+    terms = np.hstack([np.empty((rows, 0)), *(each.terms for _, each in summed)], dtype=np.float64)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
         drawn = random.integers(0, rows, (size, rows)) + rows * np.arange(size)[:, None]

@@ -250,7 +250,7 @@ def _calibration_error(probability: Floats, came_true: Floats) -> Statistic:
     """
     edges = np.quantile(probability, np.linspace(0, 1, BINS + 1)[1:-1])
     place = np.searchsorted(edges, probability)
-    terms = np.zeros((len(probability), BINS))
+    terms = np.zeros((len(probability), BINS), dtype=np.float32)  # half the memory of a million rows
     terms[np.arange(len(probability)), place] = probability - came_true
     return Sums(terms, lambda sums, n: np.asarray(np.abs(sums).sum(axis=1) / n))
 
