@@ -33,7 +33,7 @@ from workflows.steps.timed import peak_memory
 log = logging.getLogger(__name__)
 
 ROWS = 1000
-WAIT = 60
+WAIT = 30
 """Seconds for which it waits at most until the machine is quiet; nobody is asked meanwhile."""
 LONGER = 2
 """Times as long as the model says that it asks at most, to find enough quiet seconds."""
