@@ -124,7 +124,7 @@ def wait_until_quiet() -> None:
 
 def _begun(asking: subprocess.Popen[bytes], answers: Path) -> None:
     """Wait for its first answer. Terminal where there is none."""
-    give_up = time.monotonic() + WAIT
+    give_up = time.monotonic() + parity.READY_SECONDS
     while not answers.stat().st_size:
         if asking.poll() is not None or time.monotonic() > give_up:
             raise Terminal("nothing was asked; what Locust wrote is in this step's log")
