@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import FastHttpUser, constant_pacing, task
+from locust import FastHttpUser, task
 from locust.env import Environment
 
 FEWEST_USERS = 10
@@ -27,18 +27,23 @@ def main(address: str, bodies: str, rate: str, timeout: str) -> None:
     """Ask until SIGTERM; then wait for the answers that are due, TIMEOUT seconds at most.
 
     Locust's users ask again only once they were answered, so there are as many as ask within a second: the rate
-    is kept while an answer takes no longer than that. They begin one after the other, evenly spaced.
+    is kept while an answer takes no longer than that. Each keeps to its own place in the second; Locust's
+    pacing would have all of them ask at once, because it counts from when a user was made.
     """
     requests, places = cycle(Path(bodies).read_text().splitlines()), count()
     users = max(FEWEST_USERS, int(rate))
 
     class Caller(FastHttpUser):
         host = address
-        wait_time = constant_pacing(users / int(rate))
         network_timeout = connection_timeout = float(timeout)
 
         def on_start(self) -> None:
-            gevent.sleep(next(places) / int(rate))
+            self.due = time.monotonic() + next(places) / int(rate)
+            gevent.sleep(self.due - time.monotonic())
+
+        def wait_time(self) -> float:
+            self.due += users / int(rate)
+            return max(0.0, self.due - time.monotonic())
 
         @task
         def ask(self) -> None:

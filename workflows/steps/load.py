@@ -33,7 +33,7 @@ from workflows.steps.timed import peak_memory
 log = logging.getLogger(__name__)
 
 ROWS = 1000
-WAIT = 60
+WAIT = 30
 """Seconds for which it waits at most until the machine is quiet; nobody is asked meanwhile."""
 LONGER = 2
 """Times as long as the model says that it asks at most, to find enough quiet seconds."""
@@ -124,7 +124,7 @@ def wait_until_quiet() -> None:
 
 def _begun(asking: subprocess.Popen[bytes], answers: Path) -> None:
     """Wait for its first answer. Terminal where there is none."""
-    give_up = time.monotonic() + WAIT
+    give_up = time.monotonic() + parity.READY_SECONDS
     while not answers.stat().st_size:
         if asking.poll() is not None or time.monotonic() > give_up:
             raise Terminal("nothing was asked; what Locust wrote is in this step's log")
