@@ -66,12 +66,12 @@ def production(story: Story) -> None:
 
 
 def better(story: Story) -> None:
-    story.chapter("5. A better network")
+    story.chapter("5. A better training")
     story.say("A change of the training section is a new training key. Nothing else has to be asked for.")
     story.run("git pull --quiet")
-    story.edit("models/digits/model.yaml", "channels: 8", "channels: 16")
+    story.edit("models/digits/model.yaml", "learningRate: 0.02", "learningRate: 0.05")
     story.edit("models/digits/model.yaml", "epochs: 6", "epochs: 20")
-    story.commit("digits: twice the channels, longer training")
+    story.commit("digits: longer training, in longer steps")
     story.until(
         r"open-pull-request .*production", why="version 2 is verified in staging and proposed for production"
     )
@@ -86,8 +86,8 @@ def better(story: Story) -> None:
 def worse(story: Story) -> None:
     story.chapter("6. A worse change is held")
     story.run("git pull --quiet")
-    story.edit("models/digits/model.yaml", "epochs: 20", "epochs: 2")
-    story.commit("digits: two epochs, to save time")
+    story.edit("models/digits/model.yaml", "epochs: 20", "epochs: 3")
+    story.commit("digits: three epochs, to save time")
     story.until(r"hold .*gate-failed", why="version 3 is trained, measured and judged")
     story.say(
         "No pull request: the plan shows both values, the rows and the interval of the paired difference."

@@ -98,10 +98,10 @@ def october(story: Story) -> None:
     story.run(f"python {DATA}/prepare.py --train 2013-q1 2013-q2 --recent ../october.csv")
     server = served(story, MODEL, "production")["endpoint"]
     story.run(f"python ../ask.py {server} ../october.csv --replay 5000")
-    story.say("Then somebody thinks that a wider network could be better.")
+    story.say("Then somebody thinks that more dropout could be better.")
     story.run("git pull --quiet")
-    story.edit(f"models/{MODEL}/model.yaml", "hidden: 64", "hidden: 128")
-    story.commit("flight-delay: a wider network")
+    story.edit(f"models/{MODEL}/model.yaml", "dropout: 0.1", "dropout: 0.2")
+    story.commit("flight-delay: more dropout")
     story.until(r"open-pull-request .*production", why="version 4 is verified in staging and proposed")
     story.say(
         "On the July of its evaluation it is as good as what serves. But what production is asked today is not "
