@@ -16,7 +16,11 @@ FAULTS = {
     "slow": (HERE, "time.sleep(0.11)", {"latency": "block"}),
     # One request of ten: the median does not know.
     "slow now and then": (HERE, f"{COUNT}; time.sleep(0.3 * (self.asked % 10 == 0))", {"latency": "block"}),
-    "fails for some rows": (HERE, "assert model_input['pixel_36'].iloc[0] < 16", {"errors": "block"}),
+    "fails for some rows": (
+        HERE,
+        "assert model_input[['pixel_12', 'pixel_43']].iloc[0].sum() < 32",
+        {"errors": "block"},
+    ),
     "leaks": (HERE, "self.kept = [*getattr(self, 'kept', []), np.ones(60_000)]", {"leak": "review"}),
     "fills its memory": (LOADED, "self.cache = np.ones(60_000_000)", {"memory": "review"}),
 }
