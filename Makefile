@@ -51,7 +51,7 @@ $(STAMP):
 # The demo runs from the wheel that a user would install, beside the dependencies that .venv has already.
 # FORGE=gitea tells it with pull requests on a real Gitea, for a browser to look at; needs Go and gcc once.
 # MODEL=flight-delay tells the longer one: a year of flights, new data, a mistake, drift.
-demo: setup  ## Tell the whole story on this machine, from training to rollback (about 3 minutes)
+demo: setup  ## Tell the whole story on this machine, from training to rollback (about 6 minutes)
 	@rm -rf .demo/wheel
 	@$(UV) build --quiet --wheel --no-build-isolation --out-dir .demo/wheel
 	@$(BIN)/python -m venv --clear --without-pip .demo/venv
@@ -75,8 +75,8 @@ pictures:  ## Tell the stories and write the pictures in docs/ from them, also o
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
-test-story: setup  ## Tell the longer story of the demo again and compare it with its page (about 8 minutes)
-	@$(BIN)/python -m pytest -m long tests $(TESTS)
+test-story: setup  ## Tell the stories and go the newcomer's path again, and compare with their pages (about 10 minutes)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m long tests $(TESTS)
 
 test-gates: setup  ## Plant faults in real models and their data, and see which gate catches each
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m gates tests $(TESTS)

@@ -60,11 +60,21 @@ def _from_monday(page: str) -> str:
     return GIT_DATE.sub(move_git, INSTANT.sub(move, page))
 
 
+BAR = re.compile(r"[┈┃●┣━┫✱]{2,}")
+CLOCKED = re.compile(
+    r"\W*(load\.|speed\.|(load +|speed +)?(latency|errors|start-up|memory|leak|slower(-batch|-elapsed)?)\b)"
+)
+"""A line about what a clock or the machine says: a whole number of it is one too."""
+INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+
+
 def bare(page: str) -> str:
     """``page`` without the numbers, instants and names that two runs do not share, and without alignment."""
     page = GIT_DATE.sub("DATE", INSTANT.sub("INSTANT", page))
     page = re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=kill -STOP )\d+|[+-]?\b\d+\.\d+\b", "NUMBER", page)
+    page = BAR.sub("BAR", page)
     lines = HEX.sub("HEX", page).splitlines()
+    lines = [INTEGER.sub("NUMBER", line) if CLOCKED.match(line) else line for line in lines]
     return "\n".join(re.sub(r"-{2,}", "-", re.sub(r" +", " ", line)).strip() for line in lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -14,19 +13,12 @@ ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
-def skeleton(page: str) -> list[tuple[str, list[str]]]:
-    """As of the story; the bars that `explain` draws are numbers too."""
-    from settle import skeleton as of_story  # type: ignore[import-not-found]
-
-    return [
-        (command, [re.sub(r"[┈┃●┣━┫✱]{2,}", "BAR", line) for line in lines])
-        for command, lines in of_story(page)
-    ]
-
-
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the newcomer asks the server by curl")
 def test_the_path_is_still_the_one_that_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    from settle import skeleton  # type: ignore[import-not-found]
+
     told = subprocess.run(
         [
             sys.executable,

@@ -30,10 +30,8 @@ def quote(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return quote
 
 
-@pytest.mark.parametrize(
-    ("model", "page"),
-    [("digits", WALKTHROUGH), pytest.param("flight-delay", FLIGHTS, marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("model", "page"), [("digits", WALKTHROUGH), ("flight-delay", FLIGHTS)])
 def test_the_story_is_still_the_one_that_is_written(
     model: str, page: Path, settle: ModuleType, tmp_path: Path
 ) -> None:
