@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 from reconciler.core.observed import ModelVersion
+from reconciler.core.plan import GateVerdict
 from reconciler.planning.judge import measurements
 from tests.gates.workbench import Workbench
 
@@ -34,11 +36,13 @@ def measure(seeds: dict[str, int] = SEEDS) -> str:
     alarms: Counter[tuple[str, str]] = Counter()
     values: dict[tuple[str, str], list[float]] = {}
     said: dict[tuple[str, str], str] = {}
+    costs: dict[str, dict[str, float]] = {}
     for model, number in seeds.items():
         with tempfile.TemporaryDirectory() as home:
             bench = Workbench(Path(home), model).edited(record)
             champion = bench.train()
             with serving(bench, champion) as recorded:
+                costs[model] = alone(bench, bench.train(seed=str(number + 1)), champion, recorded)
                 for seed in range(1, number + 1):
                     candidate = bench.train(seed=str(seed))
                     assert candidate.digest != champion.digest
@@ -56,18 +60,37 @@ def measure(seeds: dict[str, int] = SEEDS) -> str:
         seen = values.get(gate)
         shown = f"{min(seen):.4g}, {median(seen):.4g}, {max(seen):.4g}" if seen else ""
         rows.append(f"| {name} | `{metric}` | {said[gate]} | {number} | **{alarms[gate]}** | {shown} |")
+    rows += ["", f"| measurement, alone, in seconds | {' | '.join(costs)} |", f"|---|{'---|' * len(costs)}"]
+    for name in sorted({name for each in costs.values() for name in each}):
+        shown = (f"{each[name]:.0f}" if name in each else "" for each in costs.values())
+        rows.append(f"| {name} | {' | '.join(shown)} |")
     return "\n".join(rows)
 
 
-def judged(bench: Workbench, candidate: ModelVersion, champion: ModelVersion, recorded: str):
+def alone(bench: Workbench, candidate: ModelVersion, champion: ModelVersion, recorded: str) -> dict[str, float]:
+    """Seconds that each measurement takes, one after the other: its run as a whole, the engine's part too."""
+    taken = {}
+    for name in asked_of(bench, candidate, champion):
+        begun = time.monotonic()
+        bench.measured([name], candidate, champion, recorded=recorded, traffic=TRAFFIC)
+        taken[name] = time.monotonic() - begun
+    return taken
+
+
+def judged(
+    bench: Workbench, candidate: ModelVersion, champion: ModelVersion, recorded: str
+) -> Collection[GateVerdict]:
     """Verdicts of production's policy, every measurement of it made anew."""
+    names = asked_of(bench, candidate, champion)
+    evidence = bench.measured(names, candidate, champion, recorded=recorded, traffic=TRAFFIC)
+    return bench.judged(evidence, candidate, champion, traffic=TRAFFIC).values()
+
+
+def asked_of(bench: Workbench, candidate: ModelVersion, champion: ModelVersion) -> tuple[str, ...]:
+    """The measurements that production's policy asks for."""
     desired = bench.desired
     policy = desired.policies[desired.environments["production"].policy]
-    case = bench.case(candidate, champion, traffic=TRAFFIC)
-    evidence = bench.measured(
-        measurements(policy, case), candidate, champion, recorded=recorded, traffic=TRAFFIC
-    )
-    return bench.judged(evidence, candidate, champion, traffic=TRAFFIC).values()
+    return measurements(policy, bench.case(candidate, champion, traffic=TRAFFIC))
 
 
 def record(folder: Path) -> None:

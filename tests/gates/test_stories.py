@@ -63,7 +63,8 @@ def production(tmp_path_factory: pytest.TempPathFactory, received) -> Iterator[A
     told.enter("models")
     behind.hasten(told)
     record = told.folder / MODEL
-    record.write_text(f"{record.read_text()}files: {{types: [.whl]}}\nmonitoring:\n  record: {{sample: 1, rows: 20000}}\n")
+    more = "files: {types: [.whl]}\nmonitoring:\n  record: {sample: 1, rows: 20000}\n"
+    record.write_text(record.read_text() + more)
     platform = told.folder / "environments/platform.yaml"
     webhook = f"    type: webhook\n    url: {received[0]}\n    secret: {{env: TRUEUP_WEBHOOK_SECRET}}\n"
     head, default, _ = platform.read_text().partition("notifiers:\n  default:\n")
