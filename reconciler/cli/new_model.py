@@ -273,6 +273,10 @@ def _tell(name: str, rows: _Rows, state: DesiredState, to_push: str) -> None:
     console.write("".join(["\nnext:\n", *(f"  {step}\n" for step in steps)]))
 
 
+ON_ROWS = ("evaluate", "parity", "speed")
+"""Measurements whose samples are rows of the evaluation data."""
+
+
 def _hopeless(name: str, rows: _Rows, state: DesiredState) -> dict[tuple[str, str], list[str]]:
     """(environment, why) -> the gates that no version of this model can pass, as it is."""
     found: dict[tuple[str, str], list[str]] = {}
@@ -283,8 +287,8 @@ def _hopeless(name: str, rows: _Rows, state: DesiredState) -> dict[tuple[str, st
     for environment in model.environments:
         policy = state.policies.get(state.environments[environment].policy)
         for gate in policy.gates if policy else ():
-            meant = gate.when.meant(name, model.task, source.declared)
-            if meant and "monitoring.record" not in gate.when.declares:
+            measured = gate.metric.partition(".")[0] in ON_ROWS
+            if measured and gate.when.meant(name, model.task, source.declared):
                 for why in _cannot_pass(gate, rows, model.data.evaluation.slices):
                     found.setdefault((environment, why), []).append(gate.name)
     return found

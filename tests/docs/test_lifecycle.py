@@ -69,6 +69,7 @@ def test_what_is_made_elsewhere_too_is_said_below_the_table() -> None:
         ("awaiting-sync", "aliases.py"),
         ("drifted", "aliases.py"),
         ("measuring", "limits.py"),
+        ("measurement-failed", "reproducing.py"),
         ("pinned-version-missing", "training.py"),
     }
     said = set(table()) | below

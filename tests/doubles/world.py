@@ -32,7 +32,7 @@ SAMPLES = 1000
 MANY = 100_000
 """Samples of what is not a score: as many as any policy may ask for."""
 HALF_INTERVAL = 0.005
-METRICS = {"evaluate": ("accuracy", "f1-macro"), "parity": ("agreement",), "reproduce": ("score",)}
+METRICS = {"evaluate": ("accuracy", "f1-macro", "ece"), "parity": ("agreement",), "reproduce": ("score",)}
 
 
 def _thresholds() -> dict[str, dict[str, float]]:
@@ -162,7 +162,10 @@ class World:
             key=said["key"],
             inputs=inputs,
             at=self.clock.now,
-            metrics={name: Metric(overall=scores, slices=slices) for name in METRICS.get(measurement, ())}
+            metrics={
+                name: Metric(overall=CALIBRATED if name == "ece" else scores, slices=slices)
+                for name in METRICS.get(measurement, ())
+            }
             or {
                 name: Metric(overall=Scores(candidate=Estimate(value=value, n=MANY)))
                 for name, value in THRESHOLDS[measurement].items()
@@ -202,6 +205,10 @@ class World:
 def _around(value: float) -> Estimate:
     low, high = value - HALF_INTERVAL, value + HALF_INTERVAL
     return Estimate(value=value, n=SAMPLES, low=low, high=high, confidence=0.95)
+
+
+CALIBRATED = Scores(candidate=_around(0.02), champion=_around(0.02), difference=_around(0.0))
+"""Every version keeps what its probabilities promise."""
 
 
 def _version_of(manifests: Mapping[str, str]) -> str:

@@ -136,7 +136,7 @@ def test_every_template_gives_the_cache_to_the_pods_that_fetch_data_and_to_no_ot
     fetching = {
         template["name"]
         for template in spec["templates"]
-        if template.get("container", {}).get("args", [""])[0] == "data"
+        if template.get("container", {}).get("args", [""])[0] in ("data", "contract", "changes")
     }
     assert patched == fetching
     assert ({"name": "data-pod", "value": "{}"} in spec["arguments"]["parameters"]) == bool(fetching)

@@ -625,7 +625,7 @@ def test_the_laws_are_about_evidence_that_could_pass() -> None:
     """Otherwise the laws above would hold of a judge that refuses everything."""
     shapes: set[tuple[bool, str, bool]] = set()
 
-    @settings(max_examples=500, database=None, derandomize=True, deadline=None)
+    @settings(max_examples=1500, database=None, derandomize=True, deadline=None)
     @given(asked_of_a_candidate())
     def look(asked: Asked) -> None:
         against = asked.gate.versus.ref if asked.gate.versus else ""

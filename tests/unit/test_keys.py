@@ -107,7 +107,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "registered_name": ("other", ""),
     "data.train.pointer": ("data/other.csv.dvc", ""),  # its md5 counts, not where it is
     "data.evaluation.pointer": ("data/other.csv.dvc", ""),
-    "data.evaluation.target": ("other", "reproduce evaluate parity behaviour contract"),
+    "data.evaluation.target": ("other", "reproduce evaluate parity behaviour contract load speed"),
     "data.evaluation.slices": (("ink",), "evaluate"),
     "data.evaluation.protected": (("ink",), "evaluate"),
     "data.contract": (CONTRACT, "contract changes"),  # the changes by its keys alone
@@ -129,7 +129,7 @@ SOURCE_FIELDS: dict[str, tuple[Any, str]] = {
     "model": (SOURCE.model, ""),
     "source_tree": ("f" * 40, "training"),
     "train_md5": ("f" * 32, "training"),
-    "evaluation_md5": ("f" * 32, "reproduce evaluate parity behaviour contract"),
+    "evaluation_md5": ("f" * 32, "reproduce evaluate parity behaviour contract load speed"),
     "behaviour": ("f" * 40, "behaviour"),
     "suite": ("f" * 40, ""),  # of a contract that names one; the next test
 }
@@ -233,7 +233,7 @@ def test_of_the_platform_only_the_server_image_is_part_of_a_key() -> None:
     named = BASE.platform.images
     server = named.model_copy(update={"server": "trueup/server@sha256:" + "7" * 64})
     steps = named.model_copy(update={"steps": "trueup/steps@sha256:" + "7" * 64})
-    for images, keys in ((server, {"parity"}), (steps, set())):
+    for images, keys in ((server, {"parity", "load"}), (steps, set())):
         platform = BASE.platform.model_copy(update={"images": images})
         assert changed_keys(BASE.model_copy(update={"platform": platform})) == keys
     for field in fields(Platform) - {"images"}:
