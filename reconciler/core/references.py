@@ -422,7 +422,7 @@ def _baselines(documents: Documents, policies: Mapping[str, Policy]) -> Iterator
                     continue
                 told.add(metric)
                 what = f"has no baseline for {metric}, and gate {gate.name} of policy {policy} compares with it"
-                hint = f"add {metric} to baselines: the value that this model promises not to fall below"
+                hint = f"add {metric} to baselines: the value that this model promises to keep"
                 yield Finding(model_path(name), ("baselines",), what, hint, "warning")
 
 

@@ -145,7 +145,8 @@ class Latency(Frozen):
     """How a candidate's server is asked before it is let in. What its answers may take, a policy says."""
 
     rate: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=20, description="Requests a second, evenly spaced, however long an answer takes."
+        default=20,
+        description="Requests a second, evenly spaced. With `seconds`, 100 requests at least.",
     )
     rows: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Of each request.")
     seconds: Annotated[int, Field(ge=5, le=600)] = Field(

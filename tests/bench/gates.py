@@ -21,10 +21,10 @@ SEEDS = {"digits": 20, "flight-delay": 5}
 REQUESTS = 2000
 TRAFFIC = f"sha256:{'e' * 64}"
 METHOD = """\
-Each example is trained again by other seeds: 20 times `digits`, 5 times `flight-delay`. Nothing else changes, so every gate should
-pass. The version of the shipped seed is the champion, and serves; it is asked about 2,000 evaluation rows, some of `digits` more than
-once, and records them. All measurements of a version run at the same time, as after a tick, and are judged by the shipped policy of
-production. An alarm is a gate that does not pass; the value is that of the gate, of all versions."""
+Each example is trained again by other seeds. Nothing else changes, so every gate should pass. The version of the shipped seed is the
+champion, and serves; it is asked about 2,000 evaluation rows, some of `digits` more than once, and records them. All measurements of a
+version run at the same time, as after a tick, and are judged by the shipped policy of production. An alarm is a gate that does not pass; the
+value is that of the gate, of all versions. The second table has what one measurement takes when it is the only one."""
 
 
 def measure(seeds: dict[str, int] = SEEDS) -> str:

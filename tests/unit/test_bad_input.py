@@ -1214,7 +1214,7 @@ CASES = [
             SPAM: model("spam") + "baselines: {accuracy: 0.9}\n",
         },
         [
-            f"{DIGITS}:1: has no baseline for accuracy, and gate accuracy of policy base compares with it. hint: add accuracy to baselines: the value that this model promises not to fall below"
+            f"{DIGITS}:1: has no baseline for accuracy, and gate accuracy of policy base compares with it. hint: add accuracy to baselines: the value that this model promises to keep"
         ],
         set(),
     ),
