@@ -148,6 +148,7 @@ def submit_training(view: View, subject: Subject, key: str, number: int, why: st
             "training-key": key,
             "training-inputs": canonical_json(view.desired.training_inputs(subject.model)),
             **what_is_trained(view, subject, run_name("train", subject.model, key, number)),
+            **_contract(view, subject),
             **_search(training),
         },
         deadline=training.compute.hours * 3600,
@@ -172,6 +173,12 @@ def what_is_trained(view: View, subject: Subject, run: str) -> dict[str, str]:
         "target": model.data.evaluation.target,
         "task": model.task,
     }
+
+
+def _contract(view: View, subject: Subject) -> dict[str, str]:
+    """What a template has a default for that means: the rows are not asked about."""
+    source = view.desired.models[subject.model]
+    return {"contract": source.contract_digest} if source.model.data.contract else {}
 
 
 def _search(training: Training) -> dict[str, str]:

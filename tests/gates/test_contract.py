@@ -171,7 +171,7 @@ def test_a_fault_of_each_kind_is_caught_and_its_row_and_column_named(fuller, goo
     assert "Lovelace" not in json.dumps([report_of(evidence), evidence.model_dump(mode="json")])
 
 
-def test_nothing_is_trained_on_rows_that_break_the_contract(digits) -> None:
+def test_nothing_is_trained_on_rows_that_break_the_contract(digits, good) -> None:
     broken = digits.with_rows("train", lambda rows: rows.assign(pixel_03=rows["pixel_03"].replace(0, 99)))
     before = len(digits.registry.sweep().models["digits"].versions)
     run = broken.tried()

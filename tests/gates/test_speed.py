@@ -35,7 +35,7 @@ def test_a_library_that_became_slower_is_caught(digits) -> None:
 
 
 def test_slower_code_is_caught(digits, good, rewrite) -> None:
-    slower = "sum(self.network(images(model_input)) for _ in range(100)) / 100"
+    slower = "(sum(self.network(images(model_input)) for _ in range(100)) / 100)"
     edit = rewrite("predictor.py", "self.network(images(model_input))", slower)
     said = verdicts(digits, digits.planted(good, edit), good)
     assert (said["slower"], said["slower-batch"]) == ("block", "block")
