@@ -25,7 +25,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup demo walkthrough tutorial pictures test test-browser servers test-forge test-cluster test-platform check generate
-.PHONY: bench lock locks clean test-story test-gates
+.PHONY: bench lock locks clean test-story test-gates test-clocked
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -83,6 +83,8 @@ CLOCKED = $(addprefix tests/gates/,test_load.py test_speed.py test_stories.py)
 
 test-gates: setup  ## Plant faults in real models and their data, and see which gate catches each
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m gates tests/gates $(addprefix --ignore=,$(CLOCKED)) $(TESTS)
+
+test-clocked: setup  ## The same for what looks at a clock, and five bad versions on their way to production; on a quiet machine
 	@$(BIN)/python -m pytest -m gates $(CLOCKED) $(TESTS)
 
 test-browser: setup  ## Run the tests that look at pages (needs Chromium)
