@@ -6,6 +6,7 @@ at least a new recipe. An engine runs what the submission's commit says, whateve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hera.workflows import Parameter, Task, WorkflowTemplate
@@ -212,204 +213,98 @@ def _what_is_trained() -> tuple[str, ...]:
 
 def measure_evaluate_v1() -> WorkflowTemplate:
     """Fetch the evaluation data, score candidate and champion on the same rows. Gives the evidence."""
-    return chain(
-        "measure-evaluate-v1",
-        (
-            "model",
-            "commit",
-            "registered-name",
-            "key",
-            "inputs",
-            "candidate-version",
-            "champion-version",
-            "evaluation-pointer",
-        ),
-        _evaluation_data(),
-        step(
-            "evaluate",
-            *_what_is_measured(),
-            f"--champion-version={parameter('champion-version')}",
-            account=RECORDER,
-            takes=("data",),
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("evaluate", "champion-version", rows=True)
 
 
 def measure_parity_v1() -> WorkflowTemplate:
     """Fetch the evaluation data, ask the real server about its rows. Gives the evidence."""
-    return chain(
-        "measure-parity-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
-        _evaluation_data(),
-        step(
-            "parity",
-            *_what_is_measured(),
-            account=RECORDER,
-            takes=("data",),
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("parity", rows=True)
 
 
 def measure_behaviour_v1() -> WorkflowTemplate:
     """Fetch the evaluation data, run the tests of behaviour that lie beside the model. Gives the evidence."""
-    return chain(
-        "measure-behaviour-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
-        _evaluation_data(),
-        step(
-            "behaviour",
-            *_what_is_measured(),
-            f"--source={SOURCE}",
-            account=RECORDER,
-            source=True,
-            takes=("data",),
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("behaviour", rows=True, source=True)
 
 
 def measure_speed_v1() -> WorkflowTemplate:
     """Fetch the evaluation data, time candidate and champion in turn on its rows. Gives the evidence."""
-    return chain(
-        "measure-speed-v1",
-        (
-            "model",
-            "commit",
-            "registered-name",
-            "key",
-            "inputs",
-            "candidate-version",
-            "champion-version",
-            "evaluation-pointer",
-        ),
-        _evaluation_data(),
-        step(
-            "speed",
-            *_what_is_measured(),
-            f"--champion-version={parameter('champion-version')}",
-            account=RECORDER,
-            takes=("data",),
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("speed", "champion-version", rows=True)
 
 
 def measure_load_v1() -> WorkflowTemplate:
     """Fetch the evaluation data, ask the real server about its rows at a stated rate. Gives the evidence."""
-    return chain(
-        "measure-load-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "evaluation-pointer"),
-        _evaluation_data(),
-        step(
-            "load",
-            *_what_is_measured(),
-            account=RECORDER,
-            takes=("data",),
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("load", rows=True)
 
 
 def measure_drift_v1() -> WorkflowTemplate:
     """Compare the candidate's training rows with what servers recorded of requests. Gives the evidence."""
-    return chain(
-        "measure-drift-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded", "report"),
-        step(
-            "drift",
-            *_what_is_measured(rows=False),
-            f"--recorded={parameter('recorded')}",
-            f"--report={parameter('report')}",
-            account=RECORDER,
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-            labels=READS_RECORDED,
-        ),
-    )
+    return _measurement("drift", "recorded", "report", labels=READS_RECORDED)
 
 
 def measure_contract_v1() -> WorkflowTemplate:
     """Fetch the rows of the candidate and those it is scored on, hold them against the contract."""
     pointers = ("train-pointer", "train-md5", "evaluation-pointer")
-    return chain(
-        "measure-contract-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", *pointers),
-        _of_rows("contract", *(f"--{name}={parameter(name)}" for name in pointers)),
-    )
+    return _measurement("contract", *pointers, source=True, pod_spec_patch=parameter("data-pod"))
 
 
 def measure_changes_v1() -> WorkflowTemplate:
     """Fetch what candidate and champion were not both trained on, and compare it."""
-    pointers = ("champion-version", "train-pointer", "train-md5", "champion-md5")
-    options = {name: "candidate-md5" if name == "train-md5" else name for name in pointers}
-    return chain(
-        "measure-changes-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", *pointers),
-        _of_rows("changes", *(f"--{option}={parameter(name)}" for name, option in options.items())),
-    )
-
-
-def _of_rows(name: str, *options: str) -> Step:
-    """A measurement that fetches by itself, because it needs more than what one pointer says."""
-    return step(
-        name,
-        *_what_is_measured(rows=False),
-        f"--source={SOURCE}",
-        *options,
-        account=RECORDER,
-        source=True,
-        outputs=("evidence-uri", "evidence-sha256"),
-        memory="4Gi",
-        registry=True,
-        pod_spec_patch=parameter("data-pod"),
-    )
+    asked = ("champion-version", "train-pointer", "train-md5", "champion-md5")
+    called = {"train-md5": "candidate-md5"}
+    return _measurement("changes", *asked, called=called, source=True, pod_spec_patch=parameter("data-pod"))
 
 
 def measure_files_v1() -> WorkflowTemplate:
     """Look into the files of candidate and champion. Gives the evidence."""
-    return chain(
-        "measure-files-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "champion-version"),
-        step(
-            "files",
-            *_what_is_measured(rows=False),
-            f"--champion-version={parameter('champion-version')}",
-            account=RECORDER,
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="2Gi",
-            registry=True,
-        ),
-    )
+    return _measurement("files", "champion-version", memory="2Gi")
 
 
 def measure_replay_v1() -> WorkflowTemplate:
     """Ask the candidate's server what the release's servers were asked. Gives the evidence."""
-    return chain(
-        "measure-replay-v1",
-        ("model", "commit", "registered-name", "key", "inputs", "candidate-version", "recorded"),
-        step(
-            "replay",
-            *_what_is_measured(rows=False),
-            f"--recorded={parameter('recorded')}",
-            account=RECORDER,
-            outputs=("evidence-uri", "evidence-sha256"),
-            memory="4Gi",
-            registry=True,
-            labels=READS_RECORDED,
-        ),
+    return _measurement("replay", "recorded", labels=READS_RECORDED)
+
+
+_ABOUT = ("model", "commit", "registered-name", "key", "inputs", "candidate-version")
+"""Parameters of every measurement."""
+
+
+def _measurement(
+    name: str, *asked: str, rows: bool = False, called: Mapping[str, str] | None = None, **container: Any
+) -> WorkflowTemplate:
+    """The step ``name``, with more parameters as its options; with ``rows`` after the evaluation data.
+
+    ``called``: an option that has another name than its parameter.
+    """
+    options = (f"--{(called or {}).get(each, each)}={parameter(each)}" for each in asked)
+    measured = _measured(name, *options, rows=rows, **container)
+    if not rows:
+        return chain(f"measure-{name}-v1", (*_ABOUT, *asked), measured)
+    parameters = (*_ABOUT, *asked, "evaluation-pointer")
+    return chain(f"measure-{name}-v1", parameters, _evaluation_data(), measured)
+
+
+def _measured(
+    name: str,
+    *options: str,
+    rows: bool,
+    takes: tuple[str, ...] = (),
+    source: bool = False,
+    memory: str = "4Gi",
+    **container: Any,
+) -> Step:
+    """What measures: it may write to the registry, and gives the evidence."""
+    return step(
+        name,
+        *_what_is_measured(rows=rows),
+        *((f"--source={SOURCE}",) if source else ()),
+        *options,
+        account=RECORDER,
+        source=source,
+        takes=(*(("data",) if rows else ()), *takes),
+        outputs=("evidence-uri", "evidence-sha256"),
+        memory=memory,
+        registry=True,
+        **container,
     )
 
 
@@ -472,20 +367,10 @@ def measure_reproduce_v1() -> WorkflowTemplate:
         leaves=("model",),
         **_WHERE_IT_TRAINS,
     )
-    compare = step(
-        "reproduce",
-        *_what_is_measured(),
-        f"--again={IN}/model",
-        account=RECORDER,
-        takes=("data", "model"),
-        outputs=("evidence-uri", "evidence-sha256"),
-        memory="4Gi",
-        registry=True,
-    )
+    compare = _measured("reproduce", f"--again={IN}/model", rows=True, takes=("model",))
     training = ("hyperparameters", "seed", "device", "pod", "restarts", "target", "task")
-    measuring = ("model", "commit", "registered-name", "key", "inputs", "candidate-version")
     pointers = ("train-pointer", "train-md5", "evaluation-pointer", "evaluation-md5")
-    parameters = dict.fromkeys((*measuring, *training, *pointers))
+    parameters = dict.fromkeys((*_ABOUT, *training, *pointers))
     with dag("measure-reproduce-v1", parameters, data, train, compare) as template:
         for task, use in (("data", "train"), ("rows", "evaluation")):
             given = [Parameter(name=each, value=parameter(f"{use}-{each}")) for each in ("pointer", "md5")]
