@@ -6,7 +6,6 @@ Step `train` writes it into the model's files (``environment.json``), so it is p
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -18,11 +17,11 @@ from typing import Literal, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from pydantic import ValidationError
 
 from reconciler.core.base import Frozen
 from reconciler.core.digests import canonical_json, sha256
 from reconciler.core.errors import Terminal
+from workflows.model_files import read_beside
 
 FILE = "environment.json"
 VARIABLE = "TRUEUP_LOCK"
@@ -128,9 +127,4 @@ def lock_text() -> str:
 
 def read_installed(model: Path) -> Installed | None:
     """Of the version in this folder; None where its files do not say. Terminal if damaged."""
-    try:
-        return Installed.model_validate(json.loads((model / FILE).read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, ValidationError) as error:
-        raise Terminal(f"is not readable: {str(error).splitlines()[0]}", where=FILE) from error
+    return read_beside(model, FILE, Installed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -16,13 +17,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import ValidationError
+
+from reconciler.core.base import Frozen
 from reconciler.core.digests import artifact_digest
 from reconciler.core.errors import Retryable, Terminal
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
+
+Known = TypeVar("Known", bound=Frozen)
 
 
 def folder_digest(folder: Path) -> str:
@@ -30,9 +36,12 @@ def folder_digest(folder: Path) -> str:
 
     Every file: one that was skipped here could be changed, and would still be loaded.
     """
-    return artifact_digest(
-        (path.relative_to(folder).as_posix(), _sha256(path)) for path in folder.rglob("*") if path.is_file()
-    )
+    return artifact_digest(file_digests(folder).items())
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Path below ``folder`` -> SHA-256, of every file."""
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def fetch_model(uri: str, *, digest: str, destination: Path) -> Path:
@@ -63,6 +72,16 @@ def download_model(uri: str, destination: Path) -> Path:
             name, _, version = uri.removeprefix("models:/").rpartition("/")
             source = client.get_model_version_download_uri(name, version)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(destination)))
+
+
+def read_beside(model: Path, name: str, kind: type[Known]) -> Known | None:
+    """What a JSON file among the version's files says; None where there is none. Terminal if damaged."""
+    try:
+        return kind.model_validate(json.loads((model / name).read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ValidationError) as error:
+        raise Terminal(f"is not readable: {str(error).splitlines()[0]}", where=name) from error
 
 
 def load_model(folder: Path) -> PyFuncModel:

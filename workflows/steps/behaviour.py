@@ -23,7 +23,6 @@ from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
 from reconciler.core.strict_yaml import read
 from reconciler.core.validation import validate
-from workflows.model_files import fetch_model
 from workflows.steps import measuring
 from workflows.steps.bootstrap import wilson
 from workflows.steps.cases import Cases, cases
@@ -71,11 +70,7 @@ def run(options: argparse.Namespace) -> None:
     tests = declared(beside / "behaviour.yaml")
     asked = [(test, cases(test, features, target)) for test in tests]
     with tempfile.TemporaryDirectory() as folder:
-        model = fetch_model(
-            f"models:/{options.registered_name}/{options.candidate_version}",
-            digest=str(inputs["candidate"]),
-            destination=Path(folder),
-        )
+        model = measuring.fetched_candidate(inputs, options, Path(folder))
         outcomes = ask(lambda: load(model), asked)
         if any((beside / "behaviour").glob("test_*.py")):
             from workflows.steps.behaviour_fixtures import run_pytest

@@ -110,6 +110,11 @@ def estimate(value: float, resampled: Floats, rows: int) -> Estimate:
     return Estimate(value=value, n=rows, low=float(low), high=float(high), confidence=CONFIDENCE)
 
 
+def estimated(statistic: Statistic, rows: int, n: int) -> Estimate:
+    """One statistic of ``rows`` rows, with its interval; it is said to rest on ``n`` samples."""
+    return estimate(once(statistic, rows), resampled([statistic], rows)[0], n)
+
+
 def detectable(difference: Estimate, resampled: Floats) -> Estimate:
     """The difference, with the smallest true one that this many rows show with a probability of POWER.
 

@@ -127,20 +127,22 @@ class Side(NamedTuple):
     Called by the step `changes`, which reads only the files that are not in both.
     """
 
-    source: Path
     pointer: Pointer
     files: list[Tracked]
+    cache: Cache
+    remote: Callable[[], Remote]
 
     @classmethod
     def of(cls, source: Path, path: str, md5: str, out: Path) -> Side:
         """What the pointer at ``path`` stood for when it said ``md5``."""
-        pointer = Pointer(md5, read_pointer(source, path).name)
+        pointer, remote = Pointer(md5, read_pointer(source, path).name), remote_of(source)
         with local_faults(out):
-            return cls(source, pointer, _tracked(pointer, out, open_cache(), remote_of(source))[0])
+            cache = open_cache()
+            return cls(pointer, _tracked(pointer, out, cache, remote)[0], cache, remote)
 
     def bring(self, files: list[Tracked], out: Path) -> None:
         with local_faults(out):
-            _bring(self.pointer, files, False, out, open_cache(), remote_of(self.source))
+            _bring(self.pointer, files, False, out, self.cache, self.remote)
 
 
 def _bring(

@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 from reconciler.core.digests import short
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
-from workflows.model_files import fetch_model
 from workflows.steps import drift_report, measuring
 from workflows.steps.bootstrap import estimate
 from workflows.steps.distances import FALSE_DISCOVERIES, compared, corrected
@@ -59,9 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("drift", options.inputs, key=options.key)
-    uri = f"models:/{options.registered_name}/{options.candidate_version}"
     with tempfile.TemporaryDirectory() as folder:
-        model = fetch_model(uri, digest=str(inputs["candidate"]), destination=Path(folder))
+        model = measuring.fetched_candidate(inputs, options, Path(folder))
         reference = read_reference(model)
         sampled = drift_report.ROWS if options.report == "yes" else 0
         recorded = read_recorded(options.recorded, str(inputs["traffic"]), sampled=sampled)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Metric
-from workflows.model_files import fetch_model
 from workflows.steps import gaps, measuring, metrics
 from workflows.steps.bootstrap import SEED
 from workflows.steps.predict import predict
@@ -24,8 +23,7 @@ MOST_VALUES = 100
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    measuring.arguments(parser)
-    parser.add_argument("--champion-version", required=True, help="empty where there is no champion")
+    measuring.arguments(parser, champion=True)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,14 +34,7 @@ def run(options: argparse.Namespace) -> None:
     slices = slice_columns(features, tuple(dict.fromkeys((*inputs["slices"], *protected))))
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        models = {
-            role: fetch_model(
-                f"models:/{options.registered_name}/{version}",
-                digest=str(inputs[role]),
-                destination=Path(folder) / role,
-            )
-            for role, version in versions.items()
-        }
+        models = measuring.fetched(versions, inputs, options, Path(folder))
         scored = {role: pool.submit(predict, model, features) for role, model in models.items()}
         candidate = scored["candidate"].result()
         champion: pd.DataFrame | str | None = None

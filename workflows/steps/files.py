@@ -11,43 +11,26 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
 from workflows.environment import FILE, Installed, Line, read_installed, read_requirements
 from workflows.interface import Schema, breaking, described, fields, openapi
-from workflows.model_files import fetch_model
 from workflows.steps import measuring
 from workflows.steps.contents import look
 
-NO_CHAMPION = "none"
 REQUIREMENTS = "requirements.txt"
 NAMED, LONGEST = 30, 200
 """Of what was counted, and characters of a name: a file may be called anything."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    measuring.arguments(parser, rows=False)
-    parser.add_argument("--champion-version", required=True, help="empty where there is no champion")
+    measuring.arguments(parser, rows=False, champion=True)
 
 
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("files", options.inputs, key=options.key)
-    if (inputs["champion"] == NO_CHAMPION) != (options.champion_version == ""):
-        raise Terminal(
-            f"is {options.champion_version!r}, but --inputs say otherwise", where="--champion-version"
-        )
-    versions = {"candidate": options.candidate_version}
-    if inputs["champion"] != NO_CHAMPION:
-        versions["champion"] = options.champion_version
+    versions = measuring.versions(inputs, options)
     with tempfile.TemporaryDirectory() as folder:
-        models = {
-            role: fetch_model(
-                f"models:/{options.registered_name}/{version}",
-                digest=str(inputs[role]),
-                destination=Path(folder) / role,
-            )
-            for role, version in versions.items()
-        }
+        models = measuring.fetched(versions, inputs, options, Path(folder))
         metrics = measure(models["candidate"], models.get("champion"), tuple(inputs["allowed"]))
     measuring.publish("files", metrics, inputs, options)
 

@@ -26,9 +26,9 @@ from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
 from reconciler.core.serving import Load
 from workflows.steps import measuring, parity
-from workflows.steps.bootstrap import estimate, once, quantile, resampled
+from workflows.steps.bootstrap import estimated, quantile
 from workflows.steps.rows import read_rows, split_target
-from workflows.steps.timed import peak_memory
+from workflows.steps.timed import MIB, peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ LONGER = 2
 """Times as long as the model says that it asks at most, to find enough quiet seconds."""
 TIMEOUT = 10
 """Seconds after which a request has failed."""
-MIB = 1024 * 1024
 
 
 class Request(NamedTuple):
@@ -83,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
         bodies.write_text("\n".join(parity.request(rows[start : start + load.rows]) for start in starts))
         wait_until_quiet()
         began = time.monotonic()
-        with parity.running_server(parity.served(options, str(inputs["candidate"]))) as address:
+        with parity.running_server(parity.served(options, inputs)) as address:
             asked = ask(address, bodies, load, time.monotonic() - began)
     measuring.publish("load", measure(load, asked), inputs, options)
 
@@ -182,8 +181,7 @@ def measure(load: Load, asked: Asked) -> dict[str, Metric]:
     def percentile(share: float) -> Estimate:
         if not len(times):
             return Estimate(value=None, n=0, note="no request was answered")
-        statistic = quantile(times, share)
-        found = estimate(once(statistic, len(times)), resampled([statistic], len(times))[0], len(times))
+        found = estimated(quantile(times, share), len(times), len(times))
         return found.model_copy(update={"note": "; ".join(filter(None, (found.note, note)))})
 
     def plain(value: float | None, n: int, why: str) -> Estimate:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from reconciler.core.digests import evidence_key, sha256, short
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import CATALOGUE, Evidence, MeasuredOn, Metric
-from workflows.model_files import registry_errors
+from workflows.model_files import fetch_model, registry_errors
 from workflows.steps.recording import run_of, upload, write_outputs
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,15 @@ NO_CHAMPION = "none"
 Inputs = Mapping[str, str | tuple[str, ...]]
 
 
-def arguments(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
-    """``rows``: whether it is measured on the evaluation data."""
+def arguments(parser: argparse.ArgumentParser, *, rows: bool = True, champion: bool = False) -> None:
+    """``rows``: whether it is measured on the evaluation data; ``champion``: whether beside the champion."""
     parser.add_argument("--model", required=True)
     if rows:
         parser.add_argument("--data", type=Path, required=True, help="folder with the evaluation rows")
     parser.add_argument("--registered-name", required=True)
     parser.add_argument("--candidate-version", required=True)
+    if champion:
+        parser.add_argument("--champion-version", required=True, help="empty where there is no champion")
     parser.add_argument("--key", required=True, help="the evidence key")
     parser.add_argument("--inputs", required=True, help="JSON object: exactly what the catalogue declares")
     parser.add_argument("--commit", required=True)
@@ -69,6 +71,23 @@ def versions(inputs: Inputs, options: argparse.Namespace) -> dict[str, str]:
         )
     there = {"champion": options.champion_version} if options.champion_version else {}
     return {"candidate": options.candidate_version, **there}
+
+
+def fetched(
+    versions: Mapping[str, str], inputs: Inputs, options: argparse.Namespace, folder: Path
+) -> dict[str, Path]:
+    """Role -> the files of its version, below ``folder``; they are those that ``inputs`` name, or Terminal."""
+    return {
+        role: fetch_model(
+            f"models:/{options.registered_name}/{version}", digest=str(inputs[role]), destination=folder / role
+        )
+        for role, version in versions.items()
+    }
+
+
+def fetched_candidate(inputs: Inputs, options: argparse.Namespace, folder: Path) -> Path:
+    """The candidate's files, where it is measured alone."""
+    return fetched({"candidate": options.candidate_version}, inputs, options, folder)["candidate"]
 
 
 def publish(

@@ -24,7 +24,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
-from workflows.model_files import fetch_model
 from workflows.steps import measuring
 from workflows.steps.predict import predict
 from workflows.steps.rows import read_rows, split_target
@@ -46,14 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("parity", options.inputs, key=options.key)
-    digest = str(inputs["candidate"])
     features, _ = split_target(read_rows(options.data), str(inputs["target"]))
     rows = features.head(ROWS)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        asked = served(options, digest)
-        model = fetch_model(asked["TRUEUP_MODEL_URI"], digest=digest, destination=Path(folder))
+        model = measuring.fetched_candidate(inputs, options, Path(folder))
         expected = pool.submit(predict, model, rows)  # while the server starts
-        with running_server(asked) as address:
+        with running_server(served(options, inputs)) as address:
             answers = ask(address, rows)
         metrics = compare(expected.result(), answers)
     measuring.publish("parity", metrics, inputs, options)
@@ -122,12 +119,12 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value.item()
 
 
-def served(options: argparse.Namespace, digest: str) -> dict[str, str]:
+def served(options: argparse.Namespace, inputs: measuring.Inputs) -> dict[str, str]:
     """The environment of a server of the candidate."""
     return {
         "TRUEUP_MODEL_NAME": options.registered_name,
         "TRUEUP_MODEL_VERSION": options.candidate_version,
-        "TRUEUP_MODEL_DIGEST": digest,
+        "TRUEUP_MODEL_DIGEST": str(inputs["candidate"]),
         "TRUEUP_MODEL_URI": f"models:/{options.registered_name}/{options.candidate_version}",
     }
 

@@ -7,16 +7,15 @@ counted in the deciles of the training rows, texts by their most frequent values
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from reconciler.core.base import Frozen
 from reconciler.core.digests import canonical_json
-from reconciler.core.errors import Terminal
+from workflows.model_files import read_beside
 from workflows.steps.bootstrap import RESAMPLES, SEED
 
 if TYPE_CHECKING:
@@ -157,12 +156,7 @@ class Reference(Frozen):
 
 def read_reference(model: Path) -> Reference | None:
     """What the version in this folder was trained on; None where its files do not say. Terminal if damaged."""
-    try:
-        return Reference.model_validate(json.loads((model / FILE).read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, ValidationError) as error:
-        raise Terminal(f"is not readable: {str(error).splitlines()[0]}", where=FILE) from error
+    return read_beside(model, FILE, Reference)
 
 
 def psi(expected: Counts, actual: Counts) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from reconciler.core.evidence import Estimate, Metric, Scores
 from workflows.steps import measuring
 from workflows.steps.bootstrap import wilson
 from workflows.steps.drift import recorded_lines
-from workflows.steps.parity import REQUEST_SECONDS, TOLERANCE, running_server
+from workflows.steps.parity import REQUEST_SECONDS, TOLERANCE, running_server, served
 
 if TYPE_CHECKING:
     import httpx
@@ -51,16 +51,10 @@ def run(options: argparse.Namespace) -> None:
 
     inputs = measuring.parse_inputs("replay", options.inputs, key=options.key)
     asked, said = read_asked(options.recorded, str(inputs["traffic"]))
-    environment = {
-        "TRUEUP_MODEL_NAME": options.registered_name,
-        "TRUEUP_MODEL_VERSION": options.candidate_version,
-        "TRUEUP_MODEL_DIGEST": str(inputs["candidate"]),
-        "TRUEUP_MODEL_URI": f"models:/{options.registered_name}/{options.candidate_version}",
-    }
     answers: list[Row | str] = []
     if asked:
         with (
-            running_server(environment) as address,
+            running_server(served(options, inputs)) as address,
             httpx.Client(base_url=address, timeout=REQUEST_SECONDS, trust_env=False) as client,
         ):
             rows = [each.row for each in asked]

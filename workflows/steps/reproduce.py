@@ -8,7 +8,6 @@ relative difference of a metric: 1 where nothing differs, whatever the bytes of 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reconciler.core.evidence import Estimate, Metric, Scores
-from workflows.model_files import fetch_model
+from workflows.model_files import file_digests
 from workflows.steps import measuring, metrics
 from workflows.steps.predict import predict
 from workflows.steps.rows import read_rows, split_target
@@ -40,8 +39,7 @@ def run(options: argparse.Namespace) -> None:
     inputs = measuring.parse_inputs("reproduce", options.inputs, key=options.key)
     features, truth = split_target(read_rows(options.data), str(inputs["target"]))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        uri = f"models:/{options.registered_name}/{options.candidate_version}"
-        first = fetch_model(uri, digest=str(inputs["candidate"]), destination=Path(folder))
+        first = measuring.fetched_candidate(inputs, options, Path(folder))
         ours, again = (pool.submit(predict, each, features) for each in (first, options.again))
         same = equal_files(first / "artifacts", options.again / "artifacts")
         found = measure(str(inputs["task"]), truth, ours.result(), again.result())
@@ -81,7 +79,7 @@ def _apart(before: float | str, after: float | str) -> float | str:
 
 def equal_files(first: Path, again: Path) -> Metric:
     """The share of equal files below both folders: what training wrote, without MLflow's dates and names."""
-    ours, theirs = _hashes(first), _hashes(again)
+    ours, theirs = file_digests(first), file_digests(again)
     names = ours.keys() | theirs.keys()
     if not names:
         return _metric("the model has no artifacts", 0)
@@ -89,14 +87,6 @@ def equal_files(first: Path, again: Path) -> Metric:
     note = f"other bytes: {', '.join(differ[:8])}" if differ else "every file was compared: no interval"
     value = 1 - len(differ) / len(names)
     return Metric(overall=Scores(candidate=Estimate(value=value, n=len(names), note=note)))
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def _scores(value: float | str, n: int) -> Scores:

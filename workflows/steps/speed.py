@@ -18,11 +18,10 @@ import numpy as np
 
 from reconciler.core.errors import Terminal
 from reconciler.core.evidence import Estimate, Metric, Scores
-from workflows.model_files import fetch_model
 from workflows.steps import measuring
-from workflows.steps.bootstrap import estimate, once, quantile, resampled
+from workflows.steps.bootstrap import estimated, quantile
 from workflows.steps.rows import read_rows, split_target
-from workflows.steps.timed import Timed, Turn
+from workflows.steps.timed import MIB, Timed, Turn
 
 RECORDS = 1000
 SIZE = 10
@@ -30,7 +29,6 @@ SIZE = 10
 columns and takes as long for both."""
 ROUNDS, CALLS = 20, 5
 """CALLS of a round, and then one with all records. Where the data end, they begin anew."""
-MIB = 1024 * 1024
 
 
 class Times(NamedTuple):
@@ -45,8 +43,7 @@ class Times(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    measuring.arguments(parser)
-    parser.add_argument("--champion-version", required=True, help="empty where there is no champion")
+    measuring.arguments(parser, champion=True)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -56,14 +53,7 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.parquet"
         features.head(RECORDS).to_parquet(rows)
-        models = {
-            role: fetch_model(
-                f"models:/{options.registered_name}/{version}",
-                digest=str(inputs[role]),
-                destination=Path(folder) / role,
-            )
-            for role, version in versions.items()
-        }
+        models = measuring.fetched(versions, inputs, options, Path(folder))
         candidate, champion = take_turns(models["candidate"], models.get("champion"), rows)
     measuring.publish("speed", measure(candidate, champion, min(RECORDS, len(features))), inputs, options)
 
@@ -146,6 +136,5 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float], n: int) -> Estimate:
     median does not move when a few rounds were disturbed.
     """
     ratios = np.asarray(ours) / np.asarray(theirs)
-    median = quantile(ratios, 0.5)
-    found = estimate(once(median, len(ratios)), resampled([median], len(ratios))[0], n)
+    found = estimated(quantile(ratios, 0.5), len(ratios), n)
     return found.model_copy(update={"note": f"on one thread; median and interval of {len(ratios)} rounds"})

@@ -37,6 +37,9 @@ ONE_THREAD = dict.fromkeys(
 are free, a time says more about the machine than about the model."""
 
 
+MIB = 1024 * 1024
+
+
 class Turn(NamedTuple):
     """What each call of a turn took, in milliseconds. ``peak``: bytes that the process has needed so far.
 
