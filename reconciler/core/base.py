@@ -129,5 +129,11 @@ class Subject(Frozen):
     environment: str = ""
     model: str
 
+    @classmethod
+    def of(cls, key: str) -> Subject:
+        """Of ``ENV/MODEL``, as :meth:`__str__` writes it."""
+        environment, _, model = key.rpartition("/")
+        return cls(environment=environment, model=model)
+
     def __str__(self) -> str:
         return f"{self.environment}/{self.model}" if self.environment else self.model

@@ -8,6 +8,7 @@ fails stops the rest of that subject only.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,6 +22,14 @@ from reconciler.core.problems import Problem
 
 Answer = Literal["pass", "review", "block"]
 """Of a gate, or of everything that was asked: it may go, a person decides, it may not go."""
+
+SEVERITY: dict[Answer, int] = {"block": 0, "review": 1, "pass": 2}
+"""The worst comes first."""
+
+
+def together(answers: Iterable[Answer]) -> Answer:
+    """What several answers come to: the worst of them, and a pass where there is none."""
+    return min(answers, key=SEVERITY.__getitem__, default="pass")
 
 
 class Bound(Frozen):
@@ -77,8 +86,7 @@ class Verdict(Frozen):
 
     @property
     def verdict(self) -> Answer:
-        said = {g.verdict for g in self.gates} | {o.verdict for o in self.objections}
-        return "block" if "block" in said else "review" if "review" in said else "pass"
+        return together([*(g.verdict for g in self.gates), *(o.verdict for o in self.objections)])
 
     def against(self) -> tuple[str, ...]:
         """Every reason that is not a pass, most severe first, one sentence each."""

@@ -34,7 +34,7 @@ def admit(base: DesiredState, head: DesiredState, observed: Observed) -> tuple[V
         or base.rendered.get(key) != head.rendered.get(key)
         or base.bundles.get(key) != head.bundles.get(key)
     }
-    verdicts = [admit_subject(base, head, observed, _subject(key)) for key in sorted(touched)]
+    verdicts = [admit_subject(base, head, observed, Subject.of(key)) for key in sorted(touched)]
     verdicts += admit_exceptions(base, head, View(base, observed))
     return (*verdicts, *_documents(base, head, observed.at))
 
@@ -45,9 +45,9 @@ def evidence_marks(base: DesiredState, head: DesiredState, observed: Observed) -
     A pull request that trueup wrote carries them itself; one that a person wrote may carry none, or others.
     """
     pins = (
-        _Pin(base, head, observed, _subject(key), release)
+        _Pin(base, head, observed, Subject.of(key), release)
         for key, release in sorted(head.releases.items())
-        if base.releases.get(key) != release and base.hidden(_subject(key)) is None
+        if base.releases.get(key) != release and base.hidden(Subject.of(key)) is None
     )
     return tuple(mark for pin in pins for mark in pin.marks())
 
@@ -551,8 +551,3 @@ def _documents(base: DesiredState, head: DesiredState, at: Instant) -> Iterator[
                 grounds="documents",
                 objections=(Objection(code="evaluation-and-training", what=what),),
             )
-
-
-def _subject(key: str) -> Subject:
-    environment, _, model = key.partition("/")
-    return Subject(environment=environment, model=model)

@@ -66,8 +66,7 @@ def admit_exceptions(base: DesiredState, head: DesiredState, view: View) -> Iter
     rule for the branch; a waiver in a pull request lets nothing of the same pull request pass.
     """
     for key in sorted(base.exceptions.keys() | head.exceptions.keys()):
-        environment, _, model = key.partition("/")
-        subject = Subject(environment=environment, model=model)
+        subject = Subject.of(key)
         before, after = (state.exceptions.get(key) or Exceptions(kind="Exceptions") for state in (base, head))
         if before == after or head.hidden(subject) is not None:
             continue

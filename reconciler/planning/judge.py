@@ -16,7 +16,7 @@ from reconciler.core.desired import DesiredState, ModelSource, Policy
 from reconciler.core.digests import canonical_json, evidence_key
 from reconciler.core.documents import Gate, Model, Pin, VerifiedPin, Versus, Waiver
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Scores
-from reconciler.core.plan import Bound, GateVerdict
+from reconciler.core.plan import SEVERITY, Bound, GateVerdict
 from reconciler.core.serving import ServingSnapshot
 from reconciler.planning.view import Change
 
@@ -207,8 +207,7 @@ def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) 
         return GateVerdict(
             gate=gate.name, metric=gate.metric, verdict=gate.on_missing, why=str(missing), asked=asked
         )
-    order = {"block": 0, "review": 1, "pass": 2}
-    return min(answers, key=lambda answer: (order[answer.verdict], _margin(gate, answer), answer.slice))
+    return min(answers, key=lambda answer: (SEVERITY[answer.verdict], _margin(gate, answer), answer.slice))
 
 
 def _usable(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> Evidence:

@@ -16,7 +16,6 @@ from reconciler.core.documents import (
     Data,
     Declaration,
     EvaluationData,
-    Expected,
     External,
     Facts,
     MeasurementNumbers,
@@ -31,7 +30,7 @@ from reconciler.core.documents import (
     Waiver,
 )
 from reconciler.core.evidence import CATALOGUE, Estimate, Evidence, Metric, Scores
-from reconciler.core.plan import GateVerdict
+from reconciler.core.plan import GateVerdict, together
 from reconciler.core.platform import Platform
 from reconciler.core.policy_tests import SEEN, Answered, Covered, Rehearsed, Seen
 from reconciler.core.references import policy_test_path
@@ -105,15 +104,10 @@ def _answers(path: str, index: int, test: PolicyTest, case: PolicyCase, policy: 
             policy=policy.name,
             case=case.name,
             expected=case.verdict,
-            got=_together(said.values()),
+            got=together(v.verdict for v in said.values()),
             why="; ".join(f"{v.gate}: {v.why}" for v in said.values() if v.verdict != "pass")
             or "every gate passes",
         )
-
-
-def _together(verdicts: Iterable[GateVerdict]) -> Expected:
-    said = {verdict.verdict for verdict in verdicts}
-    return "block" if "block" in said else "review" if "review" in said else "pass"
 
 
 def _seen(verdict: GateVerdict, policy: Policy, case: Case) -> Seen | None:

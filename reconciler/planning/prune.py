@@ -85,7 +85,7 @@ def _hidden(view: View, model: str, details: Details) -> str:
     name = view.desired.models[model].model.registered_name
     gaps += [runs for (_, about), runs in details.runs.items() if about == name and isinstance(runs, Gap)]
     for key, past in details.past.items():
-        subject = _subject(key)
+        subject = Subject.of(key)
         if isinstance(past, Gap):
             gaps.append(past)  # a release of another model's name may pin this one's version
         elif subject.model == model and isinstance(workload := view.workload(subject), Gap):
@@ -97,7 +97,7 @@ def _named(view: View, standing: Standing, details: Details, model: str) -> Iter
     """By main's history, by what runs, and by runs that go on."""
     for key, past in details.past.items():
         if not isinstance(past, Gap):
-            yield from _named_by(view, standing, _subject(key), past)
+            yield from _named_by(view, standing, Subject.of(key), past)
     engine = view.observed.swept.engine
     for run in view.runs_about(model) if isinstance(engine, EngineSweep) else ():
         about = (run.parameters.get("candidate-version"), run.parameters.get("champion-version"))
@@ -222,7 +222,7 @@ def _needed_runs(view: View, staying: Sequence[Standing], details: Details) -> s
     for bundle in view.desired.bundles.values():
         marks += [mark for value in bundle.sources.values() if (mark := Mark.parse(value))]
     for key, past in details.past.items():
-        subject = _subject(key)
+        subject = Subject.of(key)
         helds = () if isinstance(past, Gap) else past
         digests = list(dict.fromkeys(held.release.pin.digest for held in helds))
         for held in helds:
@@ -268,8 +268,3 @@ def _kept(model: str, standing: Standing, keeps: Sequence[Keep]) -> Kept:
         archived=standing.version.archived is not None,
         why=tuple(dict.fromkeys(keep.why for keep in keeps)),
     )
-
-
-def _subject(key: str) -> Subject:
-    environment, _, model = key.partition("/")
-    return Subject(environment=environment, model=model)

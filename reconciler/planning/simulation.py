@@ -14,11 +14,9 @@ from reconciler.core.base import Instant, Subject
 from reconciler.core.desired import DesiredState, Policy
 from reconciler.core.documents import Pin, VerifiedPin
 from reconciler.core.evidence import CATALOGUE, Evidence
-from reconciler.core.plan import Answer, GateVerdict
+from reconciler.core.plan import SEVERITY, Answer, GateVerdict, together
 from reconciler.core.simulation import Asked, Outcome, Replayed, Turned
 from reconciler.planning.judge import Case, case_of, judge
-
-_ORDER: dict[Answer, int] = {"pass": 0, "review": 1, "block": 2}
 
 
 class Past(NamedTuple):
@@ -87,7 +85,7 @@ def _measured(metric: str, evidence: Mapping[str, Evidence]) -> bool:
 
 
 def _outcome(old: Answer, new: Answer, unmeasured: bool) -> Outcome:
-    if _ORDER[new] > _ORDER[old]:
+    if SEVERITY[new] < SEVERITY[old]:
         return "blocked" if new == "block" else "waits"
     if new == "block":
         return "same"  # whatever else was measured
@@ -97,7 +95,7 @@ def _outcome(old: Answer, new: Answer, unmeasured: bool) -> Outcome:
 
 
 def _together(verdicts: Iterable[GateVerdict]) -> Answer:
-    return max((verdict.verdict for verdict in verdicts), key=_ORDER.__getitem__, default="pass")
+    return together(verdict.verdict for verdict in verdicts)
 
 
 def _turned(before: Iterable[GateVerdict], after: Iterable[GateVerdict]) -> tuple[Turned, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.base import Subject, format_instant
-from reconciler.core.desired import DesiredState, blob_id, blobs_digest
+from reconciler.core.desired import DesiredState, Policy, blob_id, blobs_digest
 from reconciler.core.digests import short
 from reconciler.core.documents import Release
 from reconciler.core.evidence import CATALOGUE, EvidenceBundle
@@ -149,9 +149,13 @@ class _Claim:
             mark = Mark.parse(self.bundle.sources.get(name, ""))
             yield _same(f"evidence of {name}", "sha256", mark.sha256 if mark else None, document.digest)
 
+    @property
+    def policy(self) -> Policy | None:
+        """Of the environment before the commit; None where it cannot be read."""
+        return self.before.policies.get(self.view.environment(self.subject).policy)
+
     def _policy(self) -> Iterator[Step]:
-        name = self.view.environment(self.subject).policy
-        policy = self.before.policies.get(name)
+        name, policy = self.view.environment(self.subject).policy, self.policy
         if policy is None:
             yield _unknown("policy", f"{name} cannot be read before the commit")
             return
@@ -187,7 +191,7 @@ class _Claim:
 
     def _inputs(self) -> Step:
         promoted = self.release.admission.grounds == "promotion"
-        policy = self.before.policies.get(self.view.environment(self.subject).policy)
+        policy = self.policy
         found = inputs_digest(
             self.release,
             policy=policy.digest if promoted and policy else "",
@@ -200,7 +204,7 @@ class _Claim:
         return _same("inputs", "digest of all that was judged,", self.release.admission.inputs, found)
 
     def _verdict(self) -> Step:
-        policy = self.before.policies.get(self.view.environment(self.subject).policy)
+        policy = self.policy
         if policy is None or self.bundle is None:
             return _unknown("verdict", "cannot be worked out without policy and evidence")
         admission = self.release.admission

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from reconciler.core.plan import Answer, GateVerdict
+from reconciler.core.plan import SEVERITY, Answer, GateVerdict
 from reconciler.report.drawing import LEGEND, bar, drawing
 from reconciler.report.inert import visible
 from reconciler.report.layout import Block, Grid, Line, Span, Style, cell, line
@@ -14,8 +14,6 @@ HEAD = ("GATE", "ASKED", "VALUE", "CHAMPION", "INTERVAL", "N", "VERDICT")
 STYLES: dict[Answer, Style] = {"pass": "good", "review": "warn", "block": "bad"}
 MANY = 8
 """More gates than these are drawn by measurement."""
-
-SEVERITY: dict[Answer, int] = {"block": 0, "review": 1, "pass": 2}
 
 
 def number(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.plan import Verdict
+from reconciler.core.plan import SEVERITY, Verdict
 from reconciler.report import gates, json, markdown
 from reconciler.report.inert import code, inert, visible
 from reconciler.report.layout import Block, Line, Span, line, sections
@@ -24,7 +24,7 @@ def _one(verdict: Verdict) -> list[Block]:
 def reasons(verdict: Verdict, drawn: bool = False) -> list[Block]:
     """The gates, then the objections, a block before a review."""
     blocks = gates.blocks(verdict.gates, indent=2, drawn=drawn)
-    for objection in sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict]):
+    for objection in sorted(verdict.objections, key=lambda o: SEVERITY[o.verdict]):
         mark = Span(objection.verdict, gates.STYLES[objection.verdict])
         blocks.append(line(mark, f"  {objection.code}: {visible(objection.what)}", indent=2, hang=4))
     return blocks
@@ -47,7 +47,7 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         parts.append(f"### {code(str(verdict.subject))} ({verdict.grounds}): {verdict.verdict}")
         parts += [markdown.gates(verdict.gates)] if verdict.gates else []
-        ordered = sorted(verdict.objections, key=lambda o: gates.SEVERITY[o.verdict])
+        ordered = sorted(verdict.objections, key=lambda o: SEVERITY[o.verdict])
         said = [f"- **{o.verdict}** {code(o.code)}<br>{inert(o.what)}" for o in ordered]
         parts += ["\n".join(said)] if said else []
     return "\n\n".join(parts) + "\n"
