@@ -287,7 +287,7 @@ def _hopeless(name: str, rows: _Rows, state: DesiredState) -> dict[tuple[str, st
     for environment in model.environments:
         policy = state.policies.get(state.environments[environment].policy)
         for gate in policy.gates if policy else ():
-            measured = gate.metric.partition(".")[0] in ON_ROWS
+            measured = gate.measurement in ON_ROWS
             if measured and gate.when.meant(name, model.task, source.declared):
                 for why in _cannot_pass(gate, rows, model.data.evaluation.slices):
                     found.setdefault((environment, why), []).append(gate.name)

@@ -756,6 +756,10 @@ class Gate(Frozen):
         return self
 
     @property
+    def measurement(self) -> str:
+        return self.metric.partition(".")[0]
+
+    @property
     def needs_baseline(self) -> bool:
         return self.versus is not None and (self.versus.ref == "baseline" or self.on_no_champion == "baseline")
 

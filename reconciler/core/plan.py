@@ -63,6 +63,10 @@ class GateVerdict(Frozen):
     slice: str = ""
     waived: str = Field(default="", description="The waiver's reason, where one was used.")
 
+    @property
+    def measurement(self) -> str:
+        return self.metric.partition(".")[0]
+
 
 class Objection(Frozen):
     """A reason against a pin that is not a gate."""

@@ -118,7 +118,7 @@ def _policy(documents: Documents, lineage: list[str]) -> Iterator[Finding]:
         return
     inherited = {gate.name: gate for gate in _gates(lineage[1:], policies)}
     for index, gate in enumerate(policy.gates):
-        measurement = gate.metric.partition(".")[0]
+        measurement = gate.measurement
         if measurement not in CATALOGUE:
             what = f"gate {gate.name} asks {gate.metric}, and there is no measurement {measurement}"
             yield Finding(path, ("gates", index, "metric"), what, nearest(measurement, CATALOGUE))
@@ -256,7 +256,7 @@ def _policy_of(
         hint = "correct that policy or what it extends"
         yield Finding(path, ("policy",), f"names the policy {name}, which has an error", hint)
         return
-    for measurement in sorted({gate.metric.partition(".")[0] for gate in policies[name].gates}):
+    for measurement in sorted({gate.measurement for gate in policies[name].gates}):
         template = CATALOGUE[measurement].template
         if template not in documents.templates:
             is_there = template in documents.named["WorkflowTemplate"]

@@ -144,12 +144,8 @@ def _traffic(desired: DesiredState, subject: Subject, champion: VerifiedPin | No
 
 def measurements(policy: Policy, case: Case) -> tuple[str, ...]:
     """The measurements that the applicable gates need and that can be made, sorted."""
-    needed = {measurement_of(gate) for gate in policy.gates if case.asked_by(gate)}
+    needed = {gate.measurement for gate in policy.gates if case.asked_by(gate)}
     return tuple(sorted(filter(case.possible, needed)))
-
-
-def measurement_of(gate: Gate) -> str:
-    return gate.metric.partition(".")[0]
 
 
 def max_age(policy: Policy, case: Case, measurement: str) -> timedelta | None:
@@ -157,7 +153,7 @@ def max_age(policy: Policy, case: Case, measurement: str) -> timedelta | None:
     ages = [
         gate.max_age
         for gate in policy.gates
-        if gate.max_age is not None and measurement_of(gate) == measurement and case.asked_by(gate)
+        if gate.max_age is not None and gate.measurement == measurement and case.asked_by(gate)
     ]
     return min(ages, default=None)
 
@@ -195,7 +191,7 @@ class _Missing(Exception):  # noqa: N818 - control flow inside this file: no val
 
 def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> GateVerdict:
     asked = _asked(gate, case)
-    if not case.possible(measurement_of(gate)):
+    if not case.possible(gate.measurement):
         first = case.champion == NO_CHAMPION
         how = gate.on_no_champion if first and gate.on_no_champion in ("review", "block") else gate.on_missing
         why = "no champion, and so no requests" if first else "the champion's release records no requests"
@@ -211,7 +207,7 @@ def _ask(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) 
 
 
 def _usable(gate: Gate, evidence: Mapping[str, Evidence], case: Case, at: Instant) -> Evidence:
-    measurement = measurement_of(gate)
+    measurement = gate.measurement
     document = evidence.get(measurement)
     if document is None:
         raise _Missing(f"there is no evidence of {measurement} for this candidate")

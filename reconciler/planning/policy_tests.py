@@ -115,7 +115,7 @@ def _seen(verdict: GateVerdict, policy: Policy, case: Case) -> Seen | None:
         return None
     if verdict.verdict == "pass":
         return "pass"
-    if not case.possible(verdict.metric.partition(".")[0]):
+    if not case.possible(verdict.measurement):
         return None
     if verdict.value is None:
         return "missing"

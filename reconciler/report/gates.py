@@ -89,25 +89,21 @@ def table(gates: Sequence[GateVerdict], indent: int = 0, drawn: bool = False) ->
 def _by_measurement(gates: Sequence[GateVerdict]) -> list[list[GateVerdict]]:
     groups: dict[str, list[GateVerdict]] = {}
     for gate in by_severity(gates):
-        groups.setdefault(measurement(gate), []).append(gate)
+        groups.setdefault(gate.measurement, []).append(gate)
     return list(groups.values())
-
-
-def measurement(gate: GateVerdict) -> str:
-    return gate.metric.partition(".")[0]
 
 
 def _firsts(groups: Sequence[Sequence[GateVerdict]]) -> Iterator[Span]:
     """The measurement's name beside the first gate of each group, and nothing beside the others."""
     for group in groups:
-        yield cell(measurement(group[0]), "note")
+        yield cell(group[0].measurement, "note")
         yield from (Span("") for _ in group[1:])
 
 
 def _heading(group: Sequence[GateVerdict], indent: int) -> Line:
     answers = [gate.verdict for gate in group]
     said = ", ".join(f"{answers.count(each)} {each}" for each in SEVERITY if each in answers)
-    return line(Span(measurement(group[0]), "note"), f": {said}", indent=indent)
+    return line(Span(group[0].measurement, "note"), f": {said}", indent=indent)
 
 
 def _bars(gates: Sequence[GateVerdict]) -> list[tuple[Span, ...]]:
