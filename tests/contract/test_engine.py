@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.adapters.embedded.engine import EmbeddedEngine, Status, read_status
+from reconciler.adapters.embedded.engine import COOKIE, EmbeddedEngine, Status, kill_orphans, read_status
 from reconciler.adapters.embedded.workflow_fields import HONOURED, IGNORED, REFUSED, read_fields
 from reconciler.adapters.kubernetes.argo_engine import WORKFLOW, ArgoEngine
 from reconciler.adapters.kubernetes.client import KubernetesClient, connect
@@ -1011,6 +1011,14 @@ def test_a_task_leaves_no_process_behind(embedded: EmbeddedBench, tmp_path: Path
     run = ran(embedded, template([task("train")], sh("train", script)))
     assert run.phase == "Succeeded"
     assert not any(alive(pid_in(tmp_path / name)) for name in ("group", "session"))
+
+
+def test_a_process_that_is_only_starting_is_ended_as_well(tmp_path: Path) -> None:
+    for _ in range(100):  # without a second look some escape: their variables are not there yet
+        command = ["sh", "-c", "exec env env env sleep 60"]
+        started = subprocess.Popen(command, env={**os.environ, COOKIE: str(tmp_path)})
+        kill_orphans(tmp_path)
+        assert started.wait(timeout=30) == -signal.SIGKILL
 
 
 # --- the embedded engine: what a task sees ----------------------------------------------------------------

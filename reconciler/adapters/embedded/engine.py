@@ -42,6 +42,9 @@ from reconciler.core.observed import EngineSweep, WorkflowRun
 COOKIE = "TRUEUP_RUN"
 """Environment variable of every task, its value the run's folder: it finds the orphans of a killed runner."""
 
+KERNEL_THREAD = 0x200000
+"""``PF_KTHREAD`` among the flags of a process, from Linux' ``include/linux/sched.h``."""
+
 END = 64 * 1024
 """Bytes that are read of a log where only its end is asked for."""
 
@@ -417,13 +420,15 @@ def _last_words(folder: Path) -> str:
 def kill_orphans(folder: Path) -> None:
     """Kill every process that carries the run's cookie, until there is none. Without /proc it does nothing."""
     cookie = f"{COOKIE}={folder}".encode()
-    give_up = time.monotonic() + 5
-    while time.monotonic() < give_up:
-        found = [pid for pid in _processes() if cookie in _environment(pid)]
-        if not found:
-            return
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < 5:
+        environments = {pid: _environment(pid) for pid in _processes()}
+        found = [pid for pid, text in environments.items() if text and cookie in text.split(b"\0")]
         for pid in found:
             _signal(pid, signal.SIGKILL)
+        starting = (pid for pid, text in environments.items() if text == b"" and _may_be_starting(pid))
+        if not found and (waited > 1 or not any(starting)):
+            return
         time.sleep(0.01)
 
 
@@ -432,11 +437,23 @@ def _processes() -> list[int]:
     return [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()] if proc.is_dir() else []
 
 
-def _environment(pid: int) -> list[bytes]:
+def _environment(pid: int) -> bytes | None:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # gone, or another user's
-        return []
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or not ours
+        return None
+
+
+def _may_be_starting(pid: int) -> bool:
+    """Whether a process without variables may get some: in the middle of ``execve`` they are not there yet.
+
+    Kernel threads and zombies never get any. Fields as in proc_pid_stat(5).
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return state not in "ZX" and not int(fields[5]) & KERNEL_THREAD
 
 
 def _pid(folder: Path) -> int:
