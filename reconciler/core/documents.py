@@ -409,6 +409,10 @@ class Retrain(Frozen):
     )
 
 
+REPRODUCIBLE = "train-v1"
+"""The template whose trainings can be made once more: of another one it is not known what its training is."""
+
+
 class Training(Frozen):
     workflow: Name | None = Field(default=None, description="A WorkflowTemplate of workflows/rendered.")
     external: External | None = None
@@ -417,6 +421,11 @@ class Training(Frozen):
     compute: Compute = Compute()
     search: Search | None = None
     retrain: Retrain = Retrain()
+    reproduce: Schedule | None = Field(
+        default=None,
+        description="At its first instant after a version was registered, the newest is trained once more "
+        "and compared; each version once.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -424,6 +433,8 @@ class Training(Frozen):
             raise ValueError("needs exactly one of workflow and external")
         if self.external is not None and self.retrain != Retrain():
             raise ValueError("has retrain, and external versions are not trained here")
+        if self.external is not None and self.reproduce is not None:
+            raise ValueError("has reproduce, and external versions are not trained here")
         if self.search is not None:
             if self.external is not None:
                 raise ValueError("is external, and so has no trials of its own; remove search")

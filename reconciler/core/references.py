@@ -12,7 +12,15 @@ from typing import Literal, NamedTuple
 
 from reconciler.core.approvals import missing
 from reconciler.core.desired import ModelSource, Policy, Template
-from reconciler.core.documents import Environment, Gate, GatePolicy, Model, PolicyTest, release_path
+from reconciler.core.documents import (
+    REPRODUCIBLE,
+    Environment,
+    Gate,
+    GatePolicy,
+    Model,
+    PolicyTest,
+    release_path,
+)
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.platform import ClusterKubernetes, Platform
 from reconciler.core.policies import loosenings, merge_gates
@@ -359,6 +367,9 @@ def _training(documents: Documents, name: str, source: ModelSource) -> Iterator[
     ):
         what = f"searches, and the workflow template {workflow} has no parameter search"
         yield Finding(path, ("training", "search"), what, "train with train-v1, or remove search")
+    if source.model.training.reproduce and workflow != REPRODUCIBLE:
+        what = f"reproduces what {workflow} trains, and only {REPRODUCIBLE}'s trainings can be made once more"
+        yield Finding(path, ("training", "reproduce"), what, f"train with {REPRODUCIBLE}, or remove reproduce")
     yield from _retraining(documents, path, source.model)
     if not source.source_tree:
         what = f"trains by workflow, and there is no code in models/{name}/src"

@@ -15,7 +15,7 @@ from reconciler.planning.decision import NOTHING, Decision, act, wait
 from reconciler.planning.holds import hold, unanswered
 from reconciler.planning.judge import Case, case_of, max_age, measurements
 from reconciler.planning.releases import mark_version
-from reconciler.planning.reproducing import MEASUREMENT, reproduced, submit_reproduction
+from reconciler.planning.reproducing import MEASUREMENT, reproduced, scheduled, submit_reproduction
 from reconciler.planning.runs import Tried, attempts, cancelled, submission, under_way
 from reconciler.planning.view import View
 
@@ -90,14 +90,31 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
 
 
 def plan_reproduced(view: View, subject: Subject) -> Decision:
-    """The marks of reproductions that people ordered. ``subject`` has no environment."""
+    """The marks of reproductions, and the run that the schedule asks for. ``subject`` has no environment."""
     decision = NOTHING
     for version, pin, case in reproduced(view, subject.model):
         key = case.key(MEASUREMENT)
         tried = attempts(view, MEASUREMENT, subject.model, key, view.desired.platform.engine.attempts.measure)
         fresh = _fresh_mark(subject, version, pin, MEASUREMENT, key, tried)
         decision = decision if fresh is None else decision.and_then(fresh)
-    return decision
+    return decision if decision != NOTHING else _plan_scheduled(view, subject)
+
+
+def _plan_scheduled(view: View, subject: Subject) -> Decision:
+    """What becomes of the version that the model's schedule wants trained once more; marked ones are done."""
+    wanted = scheduled(view, subject.model)
+    if wanted is None or wanted.version.marks(MEASUREMENT, key := wanted.case.key(MEASUREMENT)):
+        return NOTHING
+    tried = attempts(view, MEASUREMENT, subject.model, key, view.desired.platform.engine.attempts.measure)
+    if isinstance(tried, Gap):
+        return wait(unanswered(subject, tried))
+    standing = _standing(subject, tried, unusable=tried.state == "succeeded")
+    if standing is not None:
+        return wait(standing)
+    said = f"the model's schedule asks whether version {wanted.version.version} comes out again"
+    why = said if tried.last is None else f"attempt {tried.number}: {said}"
+    step = submit_reproduction(view, subject, wanted.version, wanted.case, tried.number, why)
+    return wait(step) if isinstance(step, Hold) else act(step)
 
 
 def _fresh_mark(
@@ -136,43 +153,43 @@ def _measure(
     """Submit or wait; the flag says that more is coming. ``lost``: there is a mark, to nothing usable."""
     if isinstance(tried, Gap):
         return wait(unanswered(subject, tried)), True
-    last = tried.last
-    if tried.state == "running" and last is not None:
-        return wait(hold("measuring", subject, under_way(last))), True
-    if tried.state == "cancelled" and last is not None:
-        return wait(cancelled(subject, last)), True
     empty = tried.state == "succeeded" and mark is None
     spent = lost and tried.number > view.desired.platform.engine.attempts.measure
-    if (tried.state == "exhausted" or empty or spent) and last is not None:
-        said = (
-            "left no usable evidence"
-            if empty or spent
-            else f"{last.phase.lower()}: {last.message or 'no message'}"
-        )
-        return (
-            wait(
-                hold(
-                    "measurement-failed",
-                    subject,
-                    f"{last.name} {said}; see `reconcile logs {last.name}`, and `reconcile retry {last.name}` "
-                    "tries once more",
-                )
-            ),
-            False,
-        )
+    standing = _standing(subject, tried, unusable=empty or spent)
+    if standing is not None:
+        return wait(standing), standing.code != "measurement-failed"
     if not wanted.version.ready:
         said = f"version {wanted.pin.version} waits for its files in the registry; then it is measured"
         return wait(hold("measuring", subject, said)), True
     number = tried.number
     reason = (
         f"version {wanted.pin.version} is the candidate, and {why}"
-        if last is None
+        if tried.last is None
         else f"attempt {number}: {why}"
     )
     step = submit_measurement(view, subject, wanted, champion, case, measurement, number, reason)
     if isinstance(step, Hold):
         return wait(step), step.code != "measurement-failed"
     return act(step), True
+
+
+def _standing(subject: Subject, tried: Tried, *, unusable: bool) -> Hold | None:
+    """The hold of attempts that go on or came to an end; None where there is to be another one.
+
+    ``unusable``: the last one left nothing to judge by, and another would not either.
+    """
+    last = tried.last
+    if last is None:
+        return None
+    if tried.state == "running":
+        return hold("measuring", subject, under_way(last))
+    if tried.state == "cancelled":
+        return cancelled(subject, last)
+    if tried.state != "exhausted" and not unusable:
+        return None
+    ended = "left no usable evidence" if unusable else f"{last.phase.lower()}: {last.message or 'no message'}"
+    more = f"see `reconcile logs {last.name}`, and `reconcile retry {last.name}` tries once more"
+    return hold("measurement-failed", subject, f"{last.name} {ended}; {more}")
 
 
 def submit_measurement(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reconciler.core.base import Subject
 from reconciler.core.desired import DesiredState
-from reconciler.core.documents import VerifiedPin
+from reconciler.core.documents import REPRODUCIBLE, VerifiedPin
 from reconciler.core.errors import Retryable, Terminal
 from reconciler.core.observed import EngineSweep, Gap, Observed, WorkflowRun
 from reconciler.core.plan import Hold, StopWorkflow, SubmitWorkflow
@@ -20,7 +20,7 @@ from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.judge import Case, case_of, measurements
 from reconciler.planning.measuring import submit_measurement
 from reconciler.planning.reproducing import MEASUREMENT as REPRODUCE
-from reconciler.planning.reproducing import TRAINED_BY, reproducible, submit_reproduction
+from reconciler.planning.reproducing import reproducible, submit_reproduction
 from reconciler.planning.runs import Tried, attempts, under_way
 from reconciler.planning.training import again, registered_of, submit_training, trained
 from reconciler.planning.view import View
@@ -40,8 +40,10 @@ def reproduce(
     view, subject = View(desired, observed), Subject(model=model)
     _known(view, model)
     workflow = view.model(subject).training.workflow
-    if workflow != TRAINED_BY:
-        what = f"it is trained by {workflow or 'others'}, and what {TRAINED_BY} trains can be trained once more"
+    if workflow != REPRODUCIBLE:
+        what = (
+            f"{workflow or 'a stranger'} trains it, and only {REPRODUCIBLE}'s trainings can be made once more"
+        )
         raise Terminal(what, where=model)
     registered = registered_of(view, subject)
     if isinstance(registered, Gap):

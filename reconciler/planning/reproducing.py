@@ -1,8 +1,8 @@
 """A version that is trained once more from its own key, to see whether the same model comes of it. Pure.
 
-Ordered by `reconcile reproduce`, or asked for by a gate on `reproduce.*`. Only versions of the training that
-main describes: what others were trained by is not at main's commit any more. The evidence is marked on the
-version like any other, whether or not a gate asks for it.
+Ordered by `reconcile reproduce`, by the model's `training.reproduce`, or asked for by a gate on `reproduce.*`.
+Only versions of the training that main describes: what others were trained by is not at main's commit any more.
+The evidence is marked on the version like any other, whether or not a gate asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reconciler.core.base import Subject
 from reconciler.core.digests import canonical_json
-from reconciler.core.documents import Pin
+from reconciler.core.documents import REPRODUCIBLE, Pin
 from reconciler.core.evidence import CATALOGUE
 from reconciler.core.observed import ModelVersion, RegisteredModel
 from reconciler.core.plan import Hold, SubmitWorkflow
@@ -23,8 +23,6 @@ from reconciler.planning.training import registered_of, what_is_trained
 from reconciler.planning.view import View
 
 MEASUREMENT = "reproduce"
-TRAINED_BY = "train-v1"
-"""The template whose steps a reproduction runs: of another one it is not known what its training is."""
 COMPARING = 3600
 """Seconds besides those of the training."""
 
@@ -41,7 +39,7 @@ def reproducible(view: View, model: str) -> Iterator[Reproducible]:
     """Every version of main's training that is ready, oldest first; none where that cannot be said."""
     subject, desired = Subject(model=model), view.desired
     key, roots = desired.training_key(model), desired.roots(model)
-    if key is None or not roots or view.model(subject).training.workflow != TRAINED_BY:
+    if key is None or not roots or view.model(subject).training.workflow != REPRODUCIBLE:
         return
     registered = registered_of(view, subject)
     if not isinstance(registered, RegisteredModel):
@@ -61,14 +59,25 @@ def reproduced(view: View, model: str) -> Iterator[Reproducible]:
         yield from reproducible(view, model)
 
 
+def scheduled(view: View, model: str) -> Reproducible | None:
+    """The newest version, if an instant of the model's schedule has come since it was registered."""
+    source = view.desired.models.get(model)
+    schedule = source.model.training.reproduce if source else None
+    if schedule is None:
+        return None
+    newest = next(reversed([*reproducible(view, model)]), None)
+    come = newest is not None and schedule.after(newest.version.created) <= view.at
+    return newest if come else None
+
+
 def submit_reproduction(
     view: View, subject: Subject, version: ModelVersion, case: Case, number: int, reason: str
 ) -> SubmitWorkflow | Hold:
     """One attempt: main's training again, with what a search chose for this version."""
     model, key = view.model(subject), case.key(MEASUREMENT)
     main = view.desired.training_key(subject.model)
-    if model.training.workflow != TRAINED_BY or version.training_key != main:
-        said = f"version {version.version} is not of the training by {TRAINED_BY} that main describes"
+    if model.training.workflow != REPRODUCIBLE or version.training_key != main:
+        said = f"version {version.version} is not of the training by {REPRODUCIBLE} that main describes"
         return hold("measurement-failed", subject, f"{MEASUREMENT}: {said}, so it cannot be trained once more")
     chosen = version.chosen
     return submission(

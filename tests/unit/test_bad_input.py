@@ -652,6 +652,19 @@ CASES = [
         DIGITS_ALL,
     ),
     Case(
+        "a reproduction of what another template trains",
+        {
+            DIGITS: Edit(
+                "  workflow: train-v1",
+                "  workflow: measure-evaluate-v1\n  reproduce: {cron: 0 2 * * sun}",
+            )
+        },
+        [
+            f"{DIGITS}:14: reproduces what measure-evaluate-v1 trains, and only train-v1's trainings can be made once more. hint: train with train-v1, or remove reproduce"
+        ],
+        DIGITS_ALL,
+    ),
+    Case(
         "a schedule that nobody asks for",
         {DIGITS: Edit("  seed: 0", "  seed: 0\n  retrain: {schedule: {cron: 0 3 * * mon}}")},
         [

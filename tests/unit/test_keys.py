@@ -28,6 +28,7 @@ from reconciler.core.documents import (
     Rejected,
     Release,
     Retrain,
+    Schedule,
     VerifiedPin,
 )
 from reconciler.core.evidence import CATALOGUE
@@ -116,6 +117,7 @@ MODEL_FIELDS: dict[str, tuple[Any, str]] = {
     "training.hyperparameters": ({"epochs": 7}, "training"),
     "training.seed": (1, "training"),
     "training.retrain": (Retrain(cooldown=timedelta(hours=6), hours_per_day=8), ""),
+    "training.reproduce": (Schedule(cron="0 2 * * sun"), ""),
     "training.compute": (Compute(gpus=1, device="cuda", hours=9, pool="gpu", spot=True), ""),
     "training.search": (SEARCH, "training"),
     "baselines": ({"accuracy": 0.9}, ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from reconciler.core.observed import TAG_SEARCH
 from reconciler.core.plan import SubmitWorkflow
 from reconciler.loop import plan_once
 from reconciler.planning.orders import reproduce
+from tests.doubles.documents import model
 from tests.doubles.world import World
 from tests.laws.driving import tick
 from tests.laws.stories import first_training
@@ -69,3 +71,69 @@ def test_its_evidence_is_marked_once_though_no_gate_asks_for_it(world: World) ->
     assert version.tags[tag].startswith(f"memory:/{action.name}")
     assert tick(world).outcomes == ()
     assert ordered(world).name == f"{action.name[:-1]}2"
+
+
+# --- training.reproduce -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weekly(world: World) -> World:
+    """The same, at rest, and on Sundays at two what was registered since is trained once more."""
+    training = {"workflow": "train-v1", "seed": 0, "reproduce": {"cron": "0 2 * * sun"}}
+    world.commit(model("digits", "staging", "production", training=training))
+    for _ in range(48):
+        tick(world)
+        world.settle()
+        world.wait(timedelta(hours=1))
+    assert not plan_once(world.readers(), world.clock()).plan.actions
+    assert world.clock().strftime("%a") == "Wed"
+    return world
+
+
+def reproductions(world: World) -> list[str]:
+    return [name for name in world.engine.runs if name.startswith("measure-reproduce-")]
+
+
+def holds(world: World) -> list[tuple[str, str]]:
+    return [(hold.code, hold.reason) for hold in plan_once(world.readers(), world.clock()).plan.holds]
+
+
+def test_a_version_is_trained_once_more_when_the_schedule_says_so_and_only_once(
+    weekly: World,
+) -> None:
+    weekly.wait(timedelta(days=3))
+    assert tick(weekly).outcomes == ()
+    weekly.wait(timedelta(days=2))
+    ticked = tick(weekly)
+    (action,) = ticked.planned.plan.actions
+    assert action.reason == "the model's schedule asks whether version 1 comes out again"
+    assert reproductions(weekly) == [action.key.removeprefix("submit-workflow ")]
+    ((code, said),) = holds(weekly)
+    assert (code, said.partition(" ")[0]) == ("measuring", reproductions(weekly)[0])
+    weekly.settle()
+    (outcome,) = tick(weekly).outcomes
+    assert outcome.detail.startswith("trueup.evidence.reproduce.")
+    weekly.wait(timedelta(days=30))
+    assert tick(weekly).outcomes == ()
+    assert len(reproductions(weekly)) == 1
+
+
+def test_its_attempts_are_limited(weekly: World) -> None:
+    weekly.wait(timedelta(days=7))
+    weekly.failing["measure-reproduce-"] = 9
+    for _ in range(4):
+        tick(weekly)
+        weekly.settle()
+    assert len(reproductions(weekly)) == 2
+    ((code, said),) = holds(weekly)
+    assert code == "measurement-failed"
+    assert "`reconcile retry measure-reproduce-digits-" in said
+    assert tick(weekly).outcomes == ()
+
+
+def test_a_version_of_another_training_waits_for_nothing(weekly: World) -> None:
+    weekly.wait(timedelta(days=7))
+    training = {"workflow": "train-v1", "seed": 1, "reproduce": {"cron": "0 2 * * sun"}}
+    weekly.commit(model("digits", "staging", "production", training=training))
+    (action,) = tick(weekly).planned.plan.actions
+    assert action.key.startswith("submit-workflow train-digits-")

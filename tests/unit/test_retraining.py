@@ -101,6 +101,8 @@ def test_what_is_no_time_of_day_is_refused(cron: str) -> None:
 def test_what_is_trained_elsewhere_is_not_retrained_here() -> None:
     with pytest.raises(ValidationError, match="not trained here"):
         Training(external=External(alias="requested"), retrain=Retrain(cooldown=timedelta(hours=1)))
+    with pytest.raises(ValidationError, match="has reproduce, and external versions are not trained here"):
+        Training(external=External(alias="requested"), reproduce=Schedule(cron="0 2 * * sun"))
 
 
 NOON = at("2026-03-02T12:00:00Z")
