@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,9 +25,7 @@ def history(
     pair: Pair,
     at: Annotated[
         str,
-        typer.Option(
-            "--at", metavar="INSTANT", help="What main had then, in full; as in 2026-03-01T12:00:00Z."
-        ),
+        typer.Option("--at", metavar="INSTANT", help="What main had then, in full; as in 2026-03-01T12:00Z."),
     ] = "",
     output: Output = Format.text,
 ) -> None:
@@ -108,13 +107,15 @@ def changes(source: Source, subject: Subject, note: Callable[[str], None]) -> It
 
 
 def instant_of(text: str) -> datetime:
+    """What ``--at`` says. A minute is its last instant: tables show minutes, and what began in one counts."""
     from reconciler.core.errors import Terminal
 
-    hint = "write it as in 2026-03-01T12:00:00Z"
+    hint = "write it as in 2026-03-01T12:00:00Z, or 2026-03-01T12:00Z"
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise Terminal(f"{text!r} is not an instant", hint=hint) from error
     if instant.tzinfo is None:
         raise Terminal(f"{text!r} has no time zone", hint=hint)
-    return instant
+    whole = re.fullmatch(r"[^T ]+[T ]\d\d:?\d\d(Z|[+-].*)", text)
+    return instant + timedelta(minutes=1, microseconds=-1) if whole else instant

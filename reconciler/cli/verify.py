@@ -23,7 +23,10 @@ def verify(
     context: typer.Context,
     pair: Pair,
     at: Annotated[
-        str, typer.Option("--at", metavar="INSTANT", help="The release of then; as in 2026-03-01T12:00:00Z.")
+        str, typer.Option("--at", metavar="INSTANT", help="The release of then; as in 2026-03-01T12:00Z.")
+    ] = "",
+    version: Annotated[
+        str, typer.Option("--version", metavar="N", help="The last release of this version.")
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="Every release that main has had.")] = False,
     offline: Annotated[
@@ -42,19 +45,24 @@ def verify(
     from reconciler.replay import proofs
     from reconciler.report import proofs as report
 
-    if at and every:
-        raise typer.BadParameter("goes without --at", param_hint="--all")
+    if sum((bool(at), bool(version), every)) > 1:
+        raise typer.BadParameter("goes without the others", param_hint="--all, --at or --version")
     subject, instant = subject_of(pair), instant_of(at) if at else None
     session = Session.of(context)
     with console.working("reading the history of main" if offline else "reading main, and asking the registry"):
         registries = None if offline else _registries(session)
         found = proofs(session.source, subject, session.main, registries)
-        chosen = found if instant is None else (proof for proof in found if proof.since <= instant)
+        chosen = (
+            proof
+            for proof in found
+            if (instant is None or proof.since <= instant) and version in ("", proof.version)
+        )
         shown = tuple(chosen) if every else tuple(islice(chosen, 1))
-        removed = not every and gone(session.source, subject, instant)
+        removed = not every and not version and gone(session.source, subject, instant)
     if not shown or removed:
         check_known(session.main, subject)
-        when = "had no release then" if at else "has no release"
+        of = f" of version {version}" if version else ""
+        when = "had no release then" if at else f"has no release{of}"
         raise Terminal(f"{subject} {when}", hint=f"reconcile history {pair}")
     console.write(report.as_json(shown)) if output is Format.json else console.show(report.blocks(shown))
     raise typer.Exit(max((EXIT[proof.standing] for proof in shown), key=(0, 2, 1).index))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from reconciler.adapters.evidence_folder import EvidenceFolder
 from reconciler.cli.comment import changed_policies
+from reconciler.cli.history import instant_of
 from reconciler.cli.main import run
 from reconciler.cli.session import Session
 from reconciler.core.base import Subject
@@ -430,6 +432,12 @@ def test_the_commands_on_a_real_repository(
     assert "staging/digits: version 4," in capsys.readouterr().out
     assert run(["verify", "staging/digits", "--at", "2020-01-01T00:00:00Z"]) == 1
     assert "staging/digits had no release then" in capsys.readouterr().err
+    assert run(["verify", "staging/digits", "--version", "4", "--offline"]) == 0
+    assert "staging/digits: version 4," in capsys.readouterr().out
+    assert run(["verify", "staging/digits", "--version", "99", "--offline"]) == 1
+    assert "staging/digits has no release of version 99" in capsys.readouterr().err
+    assert run(["verify", "staging/digits", "--version", "4", "--all"]) == 1
+    assert "goes without the others" in capsys.readouterr().err
     assert run(["verify", "production/none"]) == 1
     assert "main has no production/none" in capsys.readouterr().err
     last = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
@@ -453,6 +461,18 @@ def test_the_commands_on_a_real_repository(
     assert run(["verify", "production/digits"]) == 2
     assert "is no longer in the registry" in capsys.readouterr().out
     assert run(["verify", "production/digits", "--all"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00+00:00"),
+        ("2026-03-01T12:00Z", "2026-03-01T12:00:59.999999+00:00"),
+        ("2026-03-01 12:00+01:00", "2026-03-01T11:00:59.999999+00:00"),
+    ],
+)
+def test_a_minute_is_its_end(text: str, instant: str) -> None:
+    assert instant_of(text) == datetime.fromisoformat(instant)
 
 
 def test_simulate_on_a_real_repository(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
