@@ -22,9 +22,10 @@ from typer.main import get_command
 
 from reconciler.cli.main import app
 from reconciler.core.base import format_duration
-from reconciler.core.documents import KINDS, Gate, GatePolicy
+from reconciler.core.documents import KINDS, GatePolicy
 from reconciler.core.evidence import CATALOGUE
 from reconciler.planning.holds import HOLDS
+from reconciler.report.policy import asks, whom, without_champion
 from reconciler.report.schema import schema_text
 
 DOCS = Path(__file__).parent
@@ -267,33 +268,12 @@ def shipped_gates() -> str:
         policy = GatePolicy.model_validate(YAML(typ="safe", pure=True).load(path), strict=False)
         extends = f" (extends {policy.extends})" if policy.extends else ""
         for gate in policy.gates:
-            alone = gate.on_no_champion if gate.versus and gate.versus.ref == "champion" else ""
-            whom = ", ".join(gate.when.models or gate.when.tasks) or "all"
-            whom += f" with {', '.join(gate.when.declares)}" if gate.when.declares else ""
-            whom += ", not the first" if gate.when.champion else ""
             rows.append(
-                f"| {path.stem}{extends} | {gate.name} | {whom} "
-                f"| `{gate.metric}` | {cell(asks(gate))} | {alone} "
+                f"| {path.stem}{extends} | {gate.name} | {whom(gate)} "
+                f"| `{gate.metric}` | {cell(asks(gate))} | {without_champion(gate)} "
                 f"| {gate.on_fail} | {gate.on_missing} |"
             )
     return "\n".join(rows) + "\n"
-
-
-def asks(gate: Gate) -> str:
-    said = [f"{gate.op} {gate.threshold:g}"] if gate.threshold is not None else []
-    if gate.versus:
-        word, bound = (
-            ("drop", gate.versus.max_drop)
-            if gate.versus.max_drop is not None
-            else ("rise", gate.versus.max_rise)
-        )
-        said.append(f"{word} against the {gate.versus.ref} of at most {bound:g}")
-    if gate.slices:
-        said.append(f"in the worst slice of {', '.join(gate.slices)}")
-    said.append(f"on {gate.min_samples} rows or more")
-    if gate.max_age:
-        said.append(f"not older than {format_duration(gate.max_age)}")
-    return ", ".join(said)
 
 
 def measurements() -> str:

@@ -1,4 +1,4 @@
-"""`reconcile policy`: what policies say of candidates that a test makes up, and of those that there were."""
+"""`reconcile policy`: what policies ask, and what they say of candidates made up by a test and of past ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,44 @@ if TYPE_CHECKING:
     from reconciler.ports import Source
 
 policy = typer.Typer(
-    name="policy", rich_markup_mode=None, help="Policies: test a change, see what it would have done."
+    name="policy", rich_markup_mode=None, help="Policies: read, test, see what a change would have done."
 )
 
 
 @policy.callback(invoke_without_command=True)
 def _group(context: typer.Context) -> None:
-    """Policies: test a change, see what it would have done."""
+    """Policies: read, test, see what a change would have done."""
     if context.invoked_subcommand is None:
         console.write(f"{context.get_help()}\n")
+
+
+@policy.command()
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="POLICY", help="As in production.")],
+    output: Output = Format.text,
+) -> None:
+    """Print all that a policy of the working tree asks: its own gates, and those of what it extends."""
+    from reconciler.bootstrap.sources import folder_source
+    from reconciler.core.errors import Terminal
+    from reconciler.core.references import policy_path
+    from reconciler.core.validation import nearest
+    from reconciler.load import load
+    from reconciler.report import json
+    from reconciler.report import policy as report
+
+    source = folder_source(Session.of(context).repository)
+    state = load(source, source.head())
+    if name not in state.policies:
+        wrong = next((each for each in state.problems if each.path == policy_path(name)), None)
+        if wrong is not None:
+            raise Terminal(wrong.what, where=f"{wrong.path}:{wrong.line}", hint=wrong.hint)
+        hint = nearest(name, state.policies, if_none="there is no policy in policies/")
+        raise Terminal(f"there is no policy {name}", hint=hint)
+    if output is Format.json:
+        console.write(json.dump(report.records(state.policies, name)))
+    else:
+        console.show(report.blocks(state.policies, name))
 
 
 @policy.command("test")
@@ -79,7 +108,8 @@ def put_to_the_test(
     if output is Format.json:
         console.write(json.dump(done.model_dump(mode="json", by_alias=True)))
     else:
-        console.show(policy_tests.blocks(done))
+        every = len(chosen) == len(state.policy_tests)
+        console.show(policy_tests.blocks(done, unseen=every or coverage_min > 0))
     enough = done.share * 100 >= coverage_min
     if not enough:
         console.note(f"{done.share:.1%} of the gates' answers were seen, and --coverage-min is {coverage_min}%")

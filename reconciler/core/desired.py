@@ -21,6 +21,7 @@ class Policy(Frozen):
 
     name: str
     gates: tuple[Gate, ...]
+    extends: str | None = None
 
     @property
     def digest(self) -> str:

@@ -90,7 +90,7 @@ def resolve_policies(documents: Documents) -> tuple[dict[str, Policy], list[Find
     findings = [found for lineage in lineages.values() for found in _policy(documents, lineage)]
     wrong = {found.path for found in findings}
     usable = {
-        name: Policy(name=name, gates=_gates(lineage, policies))
+        name: Policy(name=name, gates=_gates(lineage, policies), extends=policies[name].extends)
         for name, lineage in lineages.items()
         if policies[lineage[-1]].extends is None and not any(policy_path(each) in wrong for each in lineage)
     }

@@ -8,11 +8,14 @@ from reconciler.report.layout import Block, Grid, Line, Span, cell, line, sectio
 from reconciler.report.text import count
 
 
-def blocks(done: Rehearsed) -> list[Block]:
-    """What is wrong, as linters say it; what was seen of each policy's gates; and all of it counted."""
+def blocks(done: Rehearsed, *, unseen: bool = True) -> list[Block]:
+    """What is wrong, as linters say it; what was seen of each policy's gates; and all of it counted.
+
+    ``unseen``: name what was not seen, too; of a single file that is most.
+    """
     return sections(
         [block for answer in done.wrong for block in _wrong(answer)],
-        _coverage(done.coverage),
+        _coverage(done.coverage, unseen=unseen),
         [_summary(done)],
     )
 
@@ -28,7 +31,7 @@ def _wrong(answer: Answered) -> list[Block]:
     ]
 
 
-def _coverage(coverage: tuple[Covered, ...]) -> list[Block]:
+def _coverage(coverage: tuple[Covered, ...], *, unseen: bool) -> list[Block]:
     if not coverage:
         return []
     rows = []
@@ -48,7 +51,7 @@ def _coverage(coverage: tuple[Covered, ...]) -> list[Block]:
                 hang=4,
             )
             for gate in coverage
-            if gate.unseen
+            if gate.unseen and unseen
         ),
     ]
 

@@ -39,7 +39,7 @@ def _approvals(pull: PullRequest) -> str:
 
 def head(pull: PullRequest) -> list[Block]:
     """Everything above the body."""
-    state = Span(pull.state, _STATES[pull.state])
+    state = Span("draft" if pull.draft and pull.state == "open" else pull.state, _STATES[pull.state])
     facts = [
         ("author", visible(pull.author) + ("" if pull.ours else " (not a pull request of trueup's)")),
         ("branch", f"{pull.branch} -> {pull.base}"),

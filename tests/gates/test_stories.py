@@ -170,8 +170,11 @@ def test_psi_of_a_quarter_pauses_and_notifies(production, faulty, received) -> N
     )
     number = re.findall(r"open-pull-request .*production.* #(\d+)", said)[-1]
     shown = production.run(f"reconcile pr show --no-diff {number}")
-    assert "needs-review/drift" in shown
+    assert "version 6  draft" in shown
     assert "pixel_20" in shown, share
+    origin = production.ask("git remote get-url origin").strip()
+    record = json.loads(production.ask(f"git -C {origin} show refs/trueup/pulls/{number}:pull.json"))
+    assert "needs-review/drift" in record["labels"]
     production.until(r"awaiting-approval", why="it waits for a person")
     production.run("reconcile", expect=(0, 2))
     told = [each for each in received[1][before:] if each["event"] == "needs-review"]

@@ -155,6 +155,36 @@ def test_the_command_names_the_line_the_gate_and_why(folder: Path, capsys: pytes
     assert (told["cases"], [gate["gate"] for gate in told["coverage"]]) == (2, ["accuracy", "drift"])
 
 
+def test_of_one_file_it_does_not_name_all_that_others_see(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("base", "more"):
+        (folder / f"policies/tests/{name}.yaml").write_text(GIVEN + case(""))
+    assert run(["policy", "test", "policies/tests/base.yaml"]) == 0
+    assert "not seen" not in capsys.readouterr().out
+    assert run(["policy", "test", "policies/tests/base.yaml", "--coverage-min", "1"]) == 0
+    assert "not seen" in capsys.readouterr().out
+
+
+def test_a_policy_is_shown_with_what_it_extends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = "  - name: size\n    metric: files.size-mb\n    op: <=\n    threshold: 100\n"
+    (folder / "policies/child.yaml").write_text(f"{HEADER}GatePolicy\nextends: base\ngates:\n{own}")
+    assert run(["policy", "show", "child"]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [words[:6] for words in said[1:]] == [
+        ["accuracy", "evaluate.accuracy", "base", "review", "block", "absolute"],
+        ["drift", "drift.psi-max", "base", "block", "block", "-"],
+        ["size", "files.size-mb", "child", "block", "block", "-"],
+    ]
+    assert run(["policy", "show", "child", "-o", "json"]) == 0
+    assert [gate["from"] for gate in json.loads(capsys.readouterr().out)] == ["base", "base", "child"]
+    assert run(["policy", "show", "chidl"]) == 1
+    assert "there is no policy chidl\nhint: did you mean child?" in capsys.readouterr().err
+    (folder / "policies/child.yaml").write_text(f"{HEADER}GatePolicy\nextends: none\n")
+    assert run(["policy", "show", "child"]) == 1
+    assert "policies/child.yaml:3: " in capsys.readouterr().err
+
+
 def test_the_command_refuses_what_it_cannot_put_to_the_test(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
