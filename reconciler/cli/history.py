@@ -110,7 +110,7 @@ def instant_of(text: str) -> datetime:
     """What ``--at`` says. A minute is its last instant: tables show minutes, and what began in one counts."""
     from reconciler.core.errors import Terminal
 
-    hint = "write it as in 2026-03-01T12:00:00Z, or 2026-03-01T12:00Z"
+    hint = "write it as in 2026-03-01T12:00Z"
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
