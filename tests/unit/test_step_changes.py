@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from workflows.steps import changes
 from workflows.steps.changes import Difference, differ, hashes, measure, nothing, without
 from workflows.steps.pointers import Tracked
 
@@ -70,3 +72,18 @@ def test_shares_are_of_the_champions_rows_and_of_the_candidates() -> None:
     assert values["changed"].value is None
     assert "the contract names no keys" in values["changed-share"].note
     assert {metric.overall.candidate.value for metric in nothing("nobody knows").values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("known", "n", "says"), [({"1": 900}, 900, False), ({}, 1, True)], ids=["known of one", "known of none"]
+)
+def test_the_same_data_have_as_many_rows_as_one_of_both_says(
+    known: dict[str, int], n: int, says: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "rows_of", lambda _, version: known.get(version))
+    same = {"candidate_md5": "a" * 32, "champion_md5": "a" * 32}
+    options = argparse.Namespace(registered_name="digits", candidate_version="2", champion_version="1", **same)
+    found = changes.compared(options, ())
+    estimates = [metric.overall.candidate for metric in found.values()]
+    assert {(estimate.value, estimate.n) for estimate in estimates} == {(0, n)}
+    assert {"the sample is the one md5" in estimate.note for estimate in estimates} == {says}

@@ -59,7 +59,10 @@ def compared(options: argparse.Namespace, keys: tuple[str, ...]) -> dict[str, Me
     }
     if options.candidate_md5 == options.champion_md5:
         said = f"the same data, md5 {options.candidate_md5}: nothing was fetched"
-        return measure(Difference(0, 0, 0, said), rows["candidate"] or 1, rows["champion"] or 1)
+        number = rows["candidate"] or rows["champion"]  # the same bytes have as many rows
+        if number is None:
+            said, number = f"{said}, and of rows nobody says how many; the sample is the one md5", 1
+        return measure(Difference(0, 0, 0, said), number, number)
     with tempfile.TemporaryDirectory() as folder:
         sides = {
             role: Side.of(options.source, options.train_pointer, md5, Path(folder) / role / "data")
