@@ -23,12 +23,16 @@ def not_to_be_applied(view: View, subject: Subject, release: Release) -> Decisio
     if isinstance(registered, Gap):
         return wait(unanswered(subject, registered))
     if view.version_of(release) is None:
+        deleted = registered.pruned.get(release.pin.version)
+        gone = (
+            f"was deleted by {deleted.by}, {show_instant(deleted.at)}" if deleted else "is not in the registry"
+        )
         return wait(
             hold(
                 "pinned-version-missing",
                 subject,
                 f"version {release.pin.version} of {release.pin.name} with digest {release.pin.digest[7:19]} "
-                f"is not in the registry; restore it, or `reconcile rollback {subject} --reason ...`",
+                f"{gone}; restore it, or `reconcile rollback {subject} --reason ...`",
             )
         )
     if view.verified_at(subject.environment, release) is None:

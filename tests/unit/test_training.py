@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from reconciler.core.base import Subject
+from reconciler.core.base import Subject, show_instant
 from reconciler.core.contract import Column, Contract
-from reconciler.core.observed import RegistrySweep
+from reconciler.core.observed import Pruned, RegisteredModel, RegistrySweep
 from reconciler.core.plan import SubmitWorkflow
+from reconciler.planning.serving import not_to_be_applied
 from reconciler.planning.training import plan_training
 from reconciler.planning.view import View
 from tests.stories.build import HERE, Story
@@ -48,3 +49,25 @@ def test_rows_that_have_a_contract_are_asked_before_the_training() -> None:
     found = given(contract)
     assert found
     assert found != given(Contract(columns={"id": Column(type="text", unique=True)}))
+
+
+def test_of_a_pin_whose_version_is_gone_it_is_said_who_deleted_it() -> None:
+    story = Story(HERE / "release-soaking")
+    release = story.main.releases["staging/digits"]
+    seen = story.observed()
+
+    def said(registered: RegisteredModel) -> str:
+        sweep = RegistrySweep(models={release.pin.name: registered})
+        registries = dict.fromkeys(seen.swept.registries, sweep)
+        swept = seen.swept.model_copy(update={"registries": registries})
+        view = View(story.main, seen.model_copy(update={"swept": swept}))
+        stopped = not_to_be_applied(view, Subject(environment="staging", model="digits"), release)
+        assert stopped is not None
+        assert [hold.code for hold in stopped.holds] == ["pinned-version-missing"]
+        return stopped.holds[0].reason
+
+    assert "is not in the registry; restore it, or `reconcile rollback " in said(RegisteredModel())
+    deleted = Pruned(at=seen.at, by="Ada", listed="sha256:1")
+    assert f"was deleted by Ada, {show_instant(seen.at)}; restore it" in said(
+        RegisteredModel(pruned={release.pin.version: deleted})
+    )
