@@ -107,7 +107,7 @@ test-platform: setup  ## Tell the whole story on all the real servers at once (t
 	@$(BIN)/python -m tests.servers gitea cluster || test "$${CI-}" != true
 	@$(ISOLATED) $(BIN)/python -m pytest -m platform tests $(TESTS)
 
-bench: setup  ## Measure how quick things are, on a quiet machine, and write docs/benchmarks.md (BENCH=data: only that)
+bench: setup  ## Measure how quick things are, on a quiet machine, and write docs/benchmarks.md (BENCH=data: only that; gates: half an hour)
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 check: setup  ## Format, lint, types, layers, workflows, and whether documents and generated files are up to date

@@ -14,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import data, drift
+from tests.bench import data, drift, gates
 
-BENCHES: dict[str, ModuleType] = {"data": data, "drift": drift}
+BENCHES: dict[str, ModuleType] = {"data": data, "drift": drift, "gates": gates}
+LONG = {"gates"}
+"""Half an hour or more: run where they are named."""
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
@@ -55,7 +57,7 @@ def main(names: list[str]) -> int:
             f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}", file=sys.stderr
         )
         return 2
-    for name in names or BENCHES:
+    for name in names or sorted(BENCHES.keys() - LONG):
         text = section(name, BENCHES[name].measure())
         print(text)
         PAGE.write_text(put(PAGE.read_text(), name, text))

@@ -1,7 +1,4 @@
-"""How often a gate objects to a version that is as good as the one before it: trained again by another seed.
-
-It takes most of an hour, so `make bench` leaves it out: ``python -m tests.bench.gates`` prints the tables.
-"""
+"""How often a gate objects to a version that is as good as the one before it: trained again by another seed."""
 
 from __future__ import annotations
 
@@ -130,7 +127,3 @@ def serving(bench: Workbench, version: ModelVersion) -> Iterator[str]:
         answer = ask(address, pd.concat([rows] * -(-REQUESTS // len(rows)), ignore_index=True).head(REQUESTS))
         assert not isinstance(answer, str), answer
         yield f"http://127.0.0.1:{port}"
-
-
-if __name__ == "__main__":
-    print(measure())
