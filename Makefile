@@ -51,7 +51,7 @@ $(STAMP):
 # The demo runs from the wheel that a user would install, beside the dependencies that .venv has already.
 # FORGE=gitea tells it with pull requests on a real Gitea, for a browser to look at; needs Go and gcc once.
 # MODEL=flight-delay tells the longer one: a year of flights, new data, a mistake, drift.
-demo: setup  ## Tell the whole story on this machine, from training to rollback (about 6 minutes)
+demo: setup  ## Tell the whole story on this machine, from training to rollback (about 5 minutes)
 	@rm -rf .demo/wheel
 	@$(UV) build --quiet --wheel --no-build-isolation --out-dir .demo/wheel
 	@$(BIN)/python -m venv --clear --without-pip .demo/venv
@@ -93,7 +93,7 @@ test-browser: setup  ## Run the tests that look at pages (needs Chromium)
 servers: setup  ## Build what is missing of the real servers for tests (Go, gcc, npm; about 15 minutes, once)
 	@$(BIN)/python -m tests.servers
 
-test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
+test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 5 minutes)
 	@$(BIN)/python -m pytest -m forge tests $(TESTS)
 
 # Servers that listen on every address do so in a network namespace, which no other machine reaches and which ends with the run.
