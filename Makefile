@@ -93,7 +93,7 @@ test-browser: setup  ## Run the tests that look at pages (needs Chromium)
 servers: setup  ## Build what is missing of the real servers for tests (Go, gcc, npm; about 15 minutes, once)
 	@$(BIN)/python -m tests.servers
 
-test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 5 minutes)
+test-forge: setup  ## Run the tests that need a real Gitea (builds it once: Go, gcc, about 6 minutes)
 	@$(BIN)/python -m pytest -m forge tests $(TESTS)
 
 # Servers that listen on every address do so in a network namespace, which no other machine reaches and which ends with the run.
