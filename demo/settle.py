@@ -60,6 +60,8 @@ def _from_monday(page: str) -> str:
     return GIT_DATE.sub(move_git, INSTANT.sub(move, page))
 
 
+LEGEND = re.compile(r"^ *● value .*$", re.MULTILINE)
+"""It names the signs that were drawn: an interval may be as narrow as the value."""
 BAR = re.compile(r"[┈┃●┣━┫✱]{2,}")
 CLOCKED = re.compile(
     r"\W*(load\.|speed\.|(load +|speed +)?(latency|errors|start-up|memory|leak|slower(-batch|-elapsed)?)\b)"
@@ -71,7 +73,8 @@ INTEGER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 def bare(page: str) -> str:
     """``page`` without the numbers, instants and names that two runs do not share, and without alignment."""
     page = GIT_DATE.sub("DATE", INSTANT.sub("INSTANT", page))
-    page = re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=kill -STOP )\d+|[+-]?\b\d+\.\d+\b", "NUMBER", page)
+    page = re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=kill -STOP )\d+|[+-]?\b\d+\.\d+(?:e[+-]\d+)?\b", "NUMBER", page)
+    page = LEGEND.sub("LEGEND", page)
     page = BAR.sub("BAR", page)
     lines = HEX.sub("HEX", page).splitlines()
     lines = [INTEGER.sub("NUMBER", line) if CLOCKED.match(line) else line for line in lines]

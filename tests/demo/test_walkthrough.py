@@ -121,6 +121,10 @@ def test_a_skeleton_forgets_what_differs_and_nothing_else(settle: ModuleType) ->
     one = "$ reconcile status\nv1 0.9275 [+0.01, -0.2] 8a723f55c181 done\n"
     assert settle.skeleton(one) == settle.skeleton(one.replace("0.9275", "0.93").replace("8a723f5", "9a723f5"))
     assert settle.skeleton(one) != settle.skeleton(one.replace("v1", "v2"))
+    rate = "$ reconcile history\nspeed.rows-per-second  3.443e+04\n"
+    assert settle.skeleton(rate) == settle.skeleton(rate.replace("3.443e+04", "9876"))
+    legend = "$ reconcile explain\n  ● value   ┣━┫ interval   ┃ asked\n"
+    assert settle.skeleton(legend) == settle.skeleton(legend.replace("   ┣━┫ interval", ""))
 
 
 def test_the_order_of_actions_in_a_watch_does_not_matter(settle: ModuleType) -> None:
