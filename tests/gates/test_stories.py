@@ -24,7 +24,7 @@ import pytest
 from tests.gates.libraries import SLOW, bring
 from workflows.steps.reference import Numbers, psi
 
-pytestmark = pytest.mark.gates
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("the same production")]
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models/digits/model.yaml"
