@@ -75,7 +75,7 @@ pictures:  ## Tell the stories and write the pictures in docs/ from them, also o
 test: setup  ## Run every test that needs nothing but Python and Git
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
 
-test-story: setup  ## Tell the stories and the newcomer's path again, as their pages do, and send five bad versions on their way (about 15 minutes)
+test-story: setup  ## Tell the stories of the pages again, and those of five bad versions (about 15 minutes)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m long tests $(TESTS)
 
 # What looks at a clock is alone: a server that has to answer in time needs a core that nobody else wants.
