@@ -170,7 +170,7 @@ def test_psi_of_a_quarter_pauses_and_notifies(production, faulty, received) -> N
     )
     number = re.findall(r"open-pull-request .*production.* #(\d+)", said)[-1]
     shown = production.run(f"reconcile pr show --no-diff {number}")
-    assert "version 6  draft" in shown
+    assert shown.splitlines()[0].endswith("  draft")
     assert "pixel_20" in shown, share
     origin = production.ask("git remote get-url origin").strip()
     record = json.loads(production.ask(f"git -C {origin} show refs/trueup/pulls/{number}:pull.json"))
