@@ -84,7 +84,7 @@ CLOCKED = $(addprefix tests/gates/,test_load.py test_speed.py)
 test-gates: setup  ## Plant faults in real models and their data, and see which gate catches each
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m gates tests/gates $(addprefix --ignore=,$(CLOCKED)) $(TESTS)
 
-test-clocked: setup  ## The same for what looks at a clock, on a quiet machine (about 4 minutes)
+test-clocked: setup  ## The same for what looks at a clock, on a quiet machine (about 7 minutes)
 	@$(BIN)/python -m pytest -m gates $(CLOCKED) $(TESTS)
 
 test-browser: setup  ## Run the tests that look at pages (needs Chromium)

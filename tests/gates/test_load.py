@@ -22,6 +22,7 @@ FAULTS = {
         {"errors": "block"},
     ),
     "leaks": (HERE, "self.kept = [*getattr(self, 'kept', []), np.ones(60_000)]", {"leak": "review"}),
+    "starts slowly": (LOADED, "time.sleep(121)", {"start-up": "review"}),
     "fills its memory": (LOADED, "self.cache = np.ones(60_000_000)", {"memory": "review"}),
 }
 
