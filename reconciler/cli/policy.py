@@ -49,6 +49,9 @@ def show(
         wrong = next((each for each in state.problems if each.path == policy_path(name)), None)
         if wrong is not None:
             raise Terminal(wrong.what, where=f"{wrong.path}:{wrong.line}", hint=wrong.hint)
+        if policy_path(name) in source.files(source.head()):
+            what, hint = "extends a policy that has an error", "see `reconcile validate`"
+            raise Terminal(what, where=policy_path(name), hint=hint)
         hint = nearest(name, state.policies, if_none="there is no policy in policies/")
         raise Terminal(f"there is no policy {name}", hint=hint)
     if output is Format.json:

@@ -183,6 +183,10 @@ def test_a_policy_is_shown_with_what_it_extends(folder: Path, capsys: pytest.Cap
     (folder / "policies/child.yaml").write_text(f"{HEADER}GatePolicy\nextends: none\n")
     assert run(["policy", "show", "child"]) == 1
     assert "policies/child.yaml:3: " in capsys.readouterr().err
+    (folder / "policies/child.yaml").write_text(f"{HEADER}GatePolicy\nextends: base\n")
+    (folder / "policies/base.yaml").write_text(POLICY.replace("evaluate.accuracy", "nobody.accuracy"))
+    assert run(["policy", "show", "child"]) == 1
+    assert "policies/child.yaml: extends a policy that has an error" in capsys.readouterr().err
 
 
 def test_the_command_refuses_what_it_cannot_put_to_the_test(
