@@ -431,10 +431,9 @@ class Training(Frozen):
     def _one_origin(self) -> Self:
         if (self.workflow is None) == (self.external is None):
             raise ValueError("needs exactly one of workflow and external")
-        if self.external is not None and self.retrain != Retrain():
-            raise ValueError("has retrain, and external versions are not trained here")
-        if self.external is not None and self.reproduce is not None:
-            raise ValueError("has reproduce, and external versions are not trained here")
+        for name, asked in (("retrain", self.retrain != Retrain()), ("reproduce", self.reproduce is not None)):
+            if self.external is not None and asked:
+                raise ValueError(f"has {name}, and external versions are not trained here")
         if self.search is not None:
             if self.external is not None:
                 raise ValueError("is external, and so has no trials of its own; remove search")

@@ -59,7 +59,7 @@ def plan_measuring(view: View, subject: Subject, wanted: Candidate) -> Measured:
     for measurement in measurements(policy, case):
         key = case.key(measurement)
         mark = wanted.version.mark(measurement, key)
-        tried = attempts(view, measurement, subject.model, key, view.desired.platform.engine.attempts.measure)
+        tried = attempts(view, measurement, subject.model, key)
         fresh = _fresh_mark(subject, wanted.version, wanted.pin, measurement, key, tried)
         if fresh is not None:
             decision, complete = decision.and_then(fresh), False
@@ -94,7 +94,7 @@ def plan_reproduced(view: View, subject: Subject) -> Decision:
     decision = NOTHING
     for version, pin, case in reproduced(view, subject.model):
         key = case.key(MEASUREMENT)
-        tried = attempts(view, MEASUREMENT, subject.model, key, view.desired.platform.engine.attempts.measure)
+        tried = attempts(view, MEASUREMENT, subject.model, key)
         fresh = _fresh_mark(subject, version, pin, MEASUREMENT, key, tried)
         decision = decision if fresh is None else decision.and_then(fresh)
     return decision if decision != NOTHING else _plan_scheduled(view, subject)
@@ -105,7 +105,7 @@ def _plan_scheduled(view: View, subject: Subject) -> Decision:
     wanted = scheduled(view, subject.model)
     if wanted is None or wanted.version.marks(MEASUREMENT, key := wanted.case.key(MEASUREMENT)):
         return NOTHING
-    tried = attempts(view, MEASUREMENT, subject.model, key, view.desired.platform.engine.attempts.measure)
+    tried = attempts(view, MEASUREMENT, subject.model, key)
     if isinstance(tried, Gap):
         return wait(unanswered(subject, tried))
     standing = _standing(subject, tried, unusable=tried.state == "succeeded")

@@ -20,7 +20,7 @@ from reconciler.planning.candidates import Candidate, candidate
 from reconciler.planning.judge import Case, case_of, measurements
 from reconciler.planning.measuring import submit_measurement
 from reconciler.planning.reproducing import MEASUREMENT as REPRODUCE
-from reconciler.planning.reproducing import reproducible, submit_reproduction
+from reconciler.planning.reproducing import Reproducible, reproduced, reproducible, submit_reproduction
 from reconciler.planning.runs import Tried, attempts, under_way
 from reconciler.planning.training import again, registered_of, submit_training, trained
 from reconciler.planning.view import View
@@ -41,9 +41,8 @@ def reproduce(
     _known(view, model)
     workflow = view.model(subject).training.workflow
     if workflow != REPRODUCIBLE:
-        what = (
-            f"{workflow or 'a stranger'} trains it, and only {REPRODUCIBLE}'s trainings can be made once more"
-        )
+        said = f"only {REPRODUCIBLE}'s trainings can be made once more"
+        what = f"it is trained by {workflow or 'others'}, and {said}"
         raise Terminal(what, where=model)
     registered = registered_of(view, subject)
     if isinstance(registered, Gap):
@@ -54,7 +53,7 @@ def reproduce(
         hint = "bring back its code, data, hyperparameters and seed by a commit, or wait for its training"
         raise Terminal(f"{what} that main describes", where=model, hint=hint)
     wanted, key = found[-1], found[-1].case.key(REPRODUCE)
-    tried = _answered(attempts(view, REPRODUCE, model, key, desired.platform.engine.attempts.measure))
+    tried = _answered(attempts(view, REPRODUCE, model, key))
     if tried.state == "running" and tried.last is not None:
         raise Terminal(under_way(tried.last), where=model, hint=f"see `reconcile logs {tried.last.name}`")
     return _submitted(submit_reproduction(view, subject, wanted.version, wanted.case, tried.number, reason))
@@ -139,14 +138,36 @@ class Measurement(NamedTuple):
         return _submitted(step)
 
 
-def _tried(view: View, model: str) -> Iterator[Training | Measurement]:
+class Reproduction(NamedTuple):
+    """A version of main's training that was trained once more, and how far the attempts at that are."""
+
+    subject: Subject
+    wanted: Reproducible
+    tried: Tried
+
+    def of(self, run: WorkflowRun) -> bool:
+        labels = run.labels
+        of = (labels.get("trueup.dev/measurement"), labels.get("trueup.dev/key"))
+        return of == (REPRODUCE, self.wanted.case.key(REPRODUCE))
+
+    def again(self, view: View, reason: str, run: WorkflowRun | None = None) -> SubmitWorkflow:
+        _refuse(self.tried, run, f"reconcile reproduce {self.subject.model} --reason ...")
+        why = _with(reason, self.tried)
+        version, _, case = self.wanted
+        return _submitted(submit_reproduction(view, self.subject, version, case, self.tried.number, why))
+
+
+Attempted = Training | Reproduction | Measurement
+
+
+def _tried(view: View, model: str) -> Iterator[Attempted]:
     """Everything of a model that is asked for now and was tried."""
     desired = view.desired
     if model not in desired.models or desired.hidden(Subject(model=model)):
         return
-    limits, key = desired.platform.engine.attempts, desired.training_key(model)
+    key = desired.training_key(model)
     if key is not None and desired.roots(model):
-        tried = _answered(attempts(view, "train", model, key, limits.train))
+        tried = _answered(attempts(view, "train", model, key))
         if tried.last is not None:
             yield Training(Subject(model=model), key, tried)
     for environment in desired.models[model].model.environments:
@@ -158,12 +179,16 @@ def _tried(view: View, model: str) -> Iterator[Training | Measurement]:
             continue
         case = case_of(desired, here, wanted.pin, wanted.image, champion)
         for name in measurements(view.policy(here), case):
-            tried = _answered(attempts(view, name, model, case.key(name), limits.measure))
+            tried = _answered(attempts(view, name, model, case.key(name)))
             if tried.last is not None:
                 yield Measurement(here, wanted, champion, case, name, tried)
+    for version in reproduced(view, model):
+        tried = _answered(attempts(view, REPRODUCE, model, version.case.key(REPRODUCE)))
+        if tried.last is not None:
+            yield Reproduction(Subject(model=model), version, tried)
 
 
-def _only_one(view: View, model: str) -> Training | Measurement:
+def _only_one(view: View, model: str) -> Attempted:
     """What failed or was cancelled of a model. Terminal where that is nothing, or more than one run."""
     _known(view, model)
     failed = {
@@ -200,7 +225,7 @@ def _training(view: View, subject: Subject) -> tuple[str, Tried]:
     if there is not None:
         what = f"nothing has changed since version {there.version}, which has main's training key {key}"
         raise Terminal(what, where=model, hint="change code, data, hyperparameters or seed for another one")
-    tried = _answered(attempts(view, "train", model, key, view.desired.platform.engine.attempts.train))
+    tried = _answered(attempts(view, "train", model, key))
     if tried.state == "running" and tried.last is not None:
         raise Terminal(under_way(tried.last), where=model, hint=f"see `reconcile logs {tried.last.name}`")
     return key, tried

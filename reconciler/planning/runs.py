@@ -25,9 +25,12 @@ class Tried(NamedTuple):
     last: WorkflowRun | None
 
 
-def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried | Gap:
-    """Where the attempts at a key stand. Failures count since the last success; a Gap hides everything."""
-    engine = view.observed.swept.engine
+def attempts(view: View, kind: str, model: str, key: str) -> Tried | Gap:
+    """Where the attempts at a key stand. Failures count since the last success; a Gap hides everything.
+
+    ``kind`` is ``train`` or a measurement; how many may fail, the Platform says for either.
+    """
+    engine, limits = view.observed.swept.engine, view.desired.platform.engine.attempts
     if isinstance(engine, Gap):
         return engine
     runs = view.runs(kind, model, key)
@@ -46,6 +49,7 @@ def attempts(view: View, kind: str, model: str, key: str, limit: int) -> Tried |
         if run.phase == "Succeeded":
             break
         failures += not run.superseded
+    limit = limits.train if kind == "train" else limits.measure
     return Tried("again" if failures < limit else "exhausted", number, last)
 
 

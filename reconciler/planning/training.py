@@ -44,7 +44,7 @@ def plan_training(view: View, subject: Subject) -> Decision:
         return wait(unanswered(subject, registered))
     key = view.desired.training_key(subject.model)
     assert key is not None
-    tried = attempts(view, "train", subject.model, key, view.desired.platform.engine.attempts.train)
+    tried = attempts(view, "train", subject.model, key)
     if isinstance(tried, Gap):
         return wait(unanswered(subject, tried))
     last = tried.last

@@ -12,7 +12,7 @@ from reconciler.core.errors import Terminal
 from reconciler.core.observed import TAG_SEARCH
 from reconciler.core.plan import SubmitWorkflow
 from reconciler.loop import plan_once
-from reconciler.planning.orders import reproduce
+from reconciler.planning.orders import reproduce, retry
 from tests.doubles.documents import model
 from tests.doubles.world import World
 from tests.laws.driving import tick
@@ -129,6 +129,12 @@ def test_its_attempts_are_limited(weekly: World) -> None:
     assert code == "measurement-failed"
     assert "`reconcile retry measure-reproduce-digits-" in said
     assert tick(weekly).outcomes == ()
+    desired, observed, _ = plan_once(weekly.readers(), weekly.clock())
+    first, last = sorted(reproductions(weekly))
+    for what in (last, "digits"):  # what the hold says to do is done
+        assert retry(desired, observed, what, "again").name == f"{last[:-1]}3"
+    with pytest.raises(Terminal, match=f"{last} came after it"):
+        retry(desired, observed, first, "again")
 
 
 def test_a_version_of_another_training_waits_for_nothing(weekly: World) -> None:
